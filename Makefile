@@ -1,0 +1,61 @@
+# make demo, make test: everything from a fresh clone. The README says what each target does.
+PYTHON ?= python3
+CORES ?= all
+STUDY ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# An extra package index for another build of torch (README, "CPU or GPU").
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
+CONFIG = $(if $(filter demo,$(STUDY)),,--configfile config/$(STUDY).yaml)
+
+.PHONY: help install demo study test lint fetch figures reference clean
+
+help:
+	@echo 'make demo                       train, measure and report the demo study'
+	@echo 'make test                       run the tests'
+	@echo 'make lint                       run the linters'
+	@echo 'make study STUDY=released       run config/released.yaml (or small, or paper)'
+	@echo 'make fetch STUDY=released       only download what a study needs'
+	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
+	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
+	@echo 'Variables: PYTHON=python3.12  CORES=8  TORCH_INDEX=<URL>'
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	sys.exit(0 if v >= (3, 11) else "error: expected Python 3.11 or newer, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e '.[test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(SNAKEMAKE)
+
+study: $(INSTALLED)
+	$(SNAKEMAKE) $(CONFIG)
+
+fetch: $(INSTALLED)
+	$(SNAKEMAKE) $(CONFIG) --until download
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+
+figures: $(INSTALLED)
+	$(BIN)/rlsp figures $(if $(FROM),--tables $(FROM),$(error say make figures FROM=<folder of tables>))
+
+reference: $(INSTALLED)
+	$(BIN)/rlsp reference results/$(STUDY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

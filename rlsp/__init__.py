@@ -1,0 +1,1 @@
+"""Benchmark of Recurrent Latent Space Propagation for video super-resolution."""

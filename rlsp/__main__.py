@@ -1,0 +1,5 @@
+"""Run the command line as ``python -m rlsp``."""
+
+from rlsp.cli import main
+
+main()

@@ -1,0 +1,239 @@
+"""The command ``rlsp``: every step of the workflow by hand, and tools for one's own video."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rlsp.config import Study
+from rlsp.errors import one_line_errors
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def fetch_command(args: argparse.Namespace) -> None:
+    """Download the files that a study needs, checked against their SHA-256."""
+    from rlsp.sources import fetch
+
+    study = Study.from_file(*args.study)
+    for name in args.download or study.needed_downloads():
+        fetch(name, study.download(name), study.downloaded(name))
+
+
+def pack_command(args: argparse.Namespace) -> None:
+    """Pack a data set of a study into memory-mappable clips."""
+    from rlsp.sources import pack_dataset
+
+    study = Study.from_file(*args.study)
+    pack_dataset(
+        args.dataset,
+        study.dataset(args.dataset),
+        study.clips(args.dataset),
+        downloads=study.downloads_of(args.dataset),
+        scale=study.config["scale"],
+        workers=args.workers,
+    )
+
+
+def degrade_command(args: argparse.Namespace) -> None:
+    """Make the LR clips of a data set."""
+    from rlsp.degradation import degrade_dataset
+
+    study = Study.from_file(*args.study)
+    degrade_dataset(
+        study.clips(args.dataset),
+        study.degradation(args.degradation),
+        study.lr(args.degradation, args.dataset),
+        workers=args.workers,
+    )
+
+
+def flow_command(args: argparse.Namespace) -> None:
+    """Compute the ground-truth optical flow of a data set."""
+    from rlsp.metrics.flow import write_flow_dataset
+
+    study = Study.from_file(*args.study)
+    write_flow_dataset(study.clips(args.dataset), study.flow(args.dataset), workers=args.workers)
+
+
+def train_command(args: argparse.Namespace) -> None:
+    """Train a run of a study; going on from its last checkpoint if there is one."""
+    from rlsp.training import train
+
+    study = Study.from_file(*args.study)
+    run = study.run(args.run, "trained")
+    train(
+        study.training(run.id),
+        hr_manifest=study.clips(run.train_set),
+        lr_manifest=study.train_lr(run.id),
+        weights_path=study.weights(run.id),
+        folder=study.training_folder(run.id),
+        device=args.device or study.config["device"],
+    )
+
+
+def restore_command(args: argparse.Namespace) -> None:
+    """Restore a data set with a run of a study."""
+    from rlsp.restoration import restore_by_interpolation, restore_with_weights
+
+    study = Study.from_file(*args.study)
+    run = study.run(args.run, "trained", "weights", "interpolation")
+    lr, manifest = study.test_lr(run.id, args.dataset), study.restored(run.id, args.dataset)
+    shared = {"run": run.id, "degradation": study.degradation(run.degradation), "threads": args.threads}
+    if run.kind == "interpolation":
+        restore_by_interpolation(lr, manifest, **shared)
+    else:
+        device = args.device or study.config["device"]
+        restore_with_weights(study.weights(run.id), lr, manifest, device=device, **shared)
+
+
+def score_command(args: argparse.Namespace) -> None:
+    """Score the restored frames of a run against the ground truth."""
+    from rlsp.scoring import score_dataset
+
+    study = Study.from_file(*args.study)
+    run = study.run(args.run)
+    score_dataset(
+        study.restored(run.id, args.dataset),
+        study.clips(args.dataset),
+        study.flow(args.dataset),
+        study.scores(run.id, args.dataset),
+        labels=study.labels(run.id, args.dataset),
+        crops=study.config["score"]["crops"],
+        workers=args.workers,
+    )
+
+
+def time_command(args: argparse.Namespace) -> None:
+    """Time all models of a study side by side; nothing else should run on the machine meanwhile."""
+    from rlsp.runtime import time_models
+
+    study = Study.from_file(*args.study)
+    timing = dict(study.config["runtime"])
+    timing.update({key: value for key in timing if (value := getattr(args, key)) is not None})
+    table = args.output or study.runtime()
+    time_models(
+        study.timed_models(),
+        table,
+        study=study.name,
+        timing=timing,
+        device=args.device or study.config["device"],
+    )
+    print(table)
+
+
+def tables_command(args: argparse.Namespace) -> None:
+    """Collect the rows of a study and write its tables."""
+    from rlsp.reporting.tables import collect_tables, write_tables
+
+    study = Study.from_file(*args.study)
+    collect_tables(study.all_scores(), [study.runtime()], study.training_logs(), study.tables())
+    write_tables(study.tables(), study.facts())
+    print(study.tables())
+
+
+def figures_command(args: argparse.Namespace) -> None:
+    """Redraw the figures that need numbers only, from a folder of tables."""
+    from rlsp.reporting.figures import redraw_figures
+
+    target = args.output or args.tables.parent / "figures" / "numbers"
+    for path in redraw_figures(args.tables, target):
+        print(path)
+
+
+def compare_command(args: argparse.Namespace) -> None:
+    """Put two result folders side by side."""
+    from rlsp.reporting.compare import compare, comparison_markdown
+
+    print(comparison_markdown(compare(args.a, args.b), str(args.a), str(args.b)))
+
+
+def reference_command(args: argparse.Namespace) -> None:
+    """Copy tables and number-only figures to results/reference/<study>/<device>."""
+    from rlsp.reporting.reference import copy_reference
+
+    print(copy_reference(args.results))
+
+
+def keys_command(args: argparse.Namespace) -> None:
+    """Describe every configuration key, as in config/README.md."""
+    from rlsp.keys import list_keys
+
+    print(list_keys())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog="rlsp", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, command: Command, *arguments: str) -> argparse.ArgumentParser:
+        summary = (command.__doc__ or "").splitlines()[0]
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        for argument in arguments:
+            SHARED[argument](sub)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("fetch", fetch_command, "study")
+    sub.add_argument("download", nargs="*", help="names of downloads (default: all that the study needs)")
+    add("pack", pack_command, "study", "workers", "dataset")
+    add("degrade", degrade_command, "study", "workers", "dataset").add_argument("degradation")
+    add("flow", flow_command, "study", "workers", "dataset")
+    add("train", train_command, "study", "device", "run")
+    add("restore", restore_command, "study", "device", "threads", "run", "dataset")
+    add("score", score_command, "study", "workers", "run", "dataset")
+    sub = add("time", time_command, "study", "device")
+    sub.add_argument("--lr-size", nargs=2, type=int, metavar=("H", "W"), help="LR frames, in pixels")
+    sub.add_argument("--repeats", type=int, help="timed frames of each model")
+    sub.add_argument("--warmup", type=int, help="frames of each model before the first timed one")
+    sub.add_argument("--threads", type=int, help="CPU threads")
+    sub.add_argument("--output", type=Path, help="CSV file, times in ms per output frame")
+    add("tables", tables_command, "study")
+    sub = add("figures", figures_command)
+    sub.add_argument("--tables", type=Path, required=True, help="folder of tables, such as results/demo/tables")
+    sub.add_argument("--output", type=Path, help="folder for the figures (default: figures/numbers beside it)")
+    sub = add("compare", compare_command)
+    sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
+    sub.add_argument("b", type=Path, help="another one")
+    add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
+    add("keys", keys_command)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--study",
+        type=Path,
+        nargs="+",
+        default=[Path("config/demo.yaml")],
+        metavar="FILE",
+        help="study file, and further ones that change it",
+    )
+
+
+SHARED: dict[str, Callable[[argparse.ArgumentParser], object]] = {
+    "study": _add_study,
+    "run": lambda parser: parser.add_argument("run", help="id of a run, such as rlsp-5-32.gaussian.s0"),
+    "dataset": lambda parser: parser.add_argument("dataset", help="name of a data set of the study"),
+    "workers": lambda parser: parser.add_argument("--workers", type=int, default=2, help="parallel workers"),
+    "threads": lambda parser: parser.add_argument("--threads", type=int, default=2, help="CPU threads"),
+    "device": lambda parser: parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], help="device (default: the study's)"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = build_parser().parse_args(argv)
+    with one_line_errors():
+        try:
+            args.command(args)
+        except KeyboardInterrupt:
+            sys.exit("interrupted")

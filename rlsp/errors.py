@@ -1,0 +1,39 @@
+"""Errors a user can cause, each told in one line."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class RlspError(Exception):
+    """Something outside the program is not as expected; the message is one line for the user."""
+
+
+class ConfigError(RlspError):
+    """A configuration key or value is wrong."""
+
+
+class DataError(RlspError):
+    """A clip, picture, table or weight file is not what was expected."""
+
+
+class DownloadError(RlspError):
+    """A file could not be fetched, or came with the wrong bytes."""
+
+
+class TrainingError(RlspError):
+    """A training cannot start, go on, or be trusted."""
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an :class:`RlspError` (or a full disk) into one line on stderr and exit status 1."""
+    try:
+        yield
+    except RlspError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno is None or error.filename is None and error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{error.strerror}")

@@ -1,0 +1,49 @@
+"""Snakemake's lock on a working folder, released when the process that took it is dead."""
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import psutil
+
+HOLDER = Path(".snakemake") / "rlsp-holder.json"
+LOCKS = Path(".snakemake") / "locks"
+
+
+def record_holder(folder: Path = Path()) -> None:
+    """Remember which process of which machine runs the workflow in ``folder``."""
+    process = psutil.Process()
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}
+    (folder / HOLDER).write_text(json.dumps(holder))
+
+
+def release_stale_lock(folder: Path = Path()) -> bool:
+    """Remove the lock of a killed Snakemake, so that the same command simply goes on.
+
+    Only when the holder was recorded on this machine and is no longer alive: a run on another node of a
+    cluster keeps its lock.
+
+    Returns
+    -------
+    bool
+        Whether a lock was removed.
+    """
+    locks = folder / LOCKS
+    if not locks.is_dir() or not any(locks.iterdir()) or not (folder / HOLDER).exists():
+        return False
+    holder = json.loads((folder / HOLDER).read_text())
+    if holder["host"] != socket.gethostname() or _is_alive(holder):
+        return False
+    shutil.rmtree(locks)
+    locks.mkdir()
+    return True
+
+
+def _is_alive(holder: dict) -> bool:
+    try:
+        process = psutil.Process(holder["pid"])
+        return abs(process.create_time() - holder["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

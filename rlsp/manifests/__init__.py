@@ -1,0 +1,1 @@
+"""Tables: SHA-256 of the files to download, by repository and commit; photographs of scikit-image."""

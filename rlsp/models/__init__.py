@@ -1,0 +1,43 @@
+"""Video super-resolution methods, one file each, built from their catalogue entry."""
+
+import importlib
+from typing import Any
+
+from rlsp.errors import ConfigError
+from rlsp.models.base import VideoModel
+
+ARCHITECTURES = {
+    "rlsp": "rlsp.models.rlsp:RLSP",
+    "bicubic": "rlsp.models.bicubic:Bicubic",
+}
+
+
+def build_model(spec: dict[str, Any]) -> VideoModel:
+    """Build a model from its catalogue entry.
+
+    Parameters
+    ----------
+    spec : dict
+        ``arch`` is one of :data:`ARCHITECTURES` or ``package.module:Class`` of the user's own; all other keys
+        are keyword arguments of the class. What is left out has the paper's value.
+
+    Raises
+    ------
+    ConfigError
+        The class cannot be found, or does not take one of the keys.
+    """
+    arguments = dict(spec)
+    arch = arguments.pop("arch", None)
+    location = ARCHITECTURES.get(arch, arch)
+    if not isinstance(location, str) or ":" not in location:
+        expected = ", ".join(ARCHITECTURES)
+        raise ConfigError(f"arch: expected one of {expected} or package.module:Class, got {arch!r}")
+    module, _, name = location.partition(":")
+    try:
+        architecture = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"arch: cannot import {location} ({error})") from error
+    try:
+        return architecture(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model {arch}: {error}") from error

@@ -1,0 +1,104 @@
+"""Where a result comes from: code, configuration, packages, machine, time."""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+RECORDED_PACKAGES = (
+    "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
+)  # fmt: skip
+
+
+def source_hash(*modules: str) -> str:
+    """Hash the source files of package modules, to tell which code made a result.
+
+    Parameters
+    ----------
+    *modules : str
+        Module names relative to the package, such as ``"scoring"`` or ``"metrics"`` (a package counts with
+        all its files).
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        place = PACKAGE / module.replace(".", "/")
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        for file in files:
+            digest.update(str(file.relative_to(PACKAGE)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def commit() -> str:
+    """Commit of the checkout that the package is installed from, with ``+`` when it has changes, or "unknown"."""
+    try:
+        git = ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide results."""
+    found = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_environment() -> dict[str, Any]:
+    """Describe the code, packages, machine and time of this process."""
+    return {
+        "commit": commit(),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_provenance(path: Path, *, spec: dict[str, Any], device: str, modules: Sequence[str]) -> None:
+    """Write ``provenance.json`` beside a result.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    spec : dict
+        The resolved specification that made the result.
+    device : str
+        Device it ran on.
+    modules : sequence of str
+        Modules of the package that made it, whose source is hashed.
+    """
+    import torch
+
+    from rlsp.devices import describe_device
+
+    record = {
+        **describe_environment(),
+        "source_hash": source_hash(*modules),
+        "spec": spec,
+        "device": describe_device(device),
+        "torch_threads": torch.get_num_threads(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,494 @@
+"""Figures that show numbers only, each drawn from the tables of a study and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from rlsp.errors import DataError
+from rlsp.reporting.protocols import SCORE_COLUMNS, check_protocol, protocol_label, variant_labels
+from rlsp.reporting.style import (
+    PAGE_WIDTH,
+    add_legend,
+    grid_shape,
+    label_styles,
+    new_figure,
+    save_figure,
+    styled,
+    wrapped,
+)
+from rlsp.reporting.tables import (
+    RUNTIME_COLUMNS,
+    SWITCHES,
+    TRAINING_COLUMNS,
+    headline_timing,
+    read_table,
+    summarise_runtime,
+)
+
+FIGURES = ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal")
+# Of one model timed once, the PSNR shown is that of the first of these there is.
+ORIGIN_ORDER = ("trained", "released-weights", "released-frames", "external")
+TRAINING_POINTS = 200  # points per curve; each is the mean of the steps it stands for
+PUBLISHED_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
+
+
+def redraw_figures(
+    tables_dir: Path | str,
+    figures_dir: Path | str,
+    study: dict[str, Any] | None = None,
+    published: pd.DataFrame | None = None,
+) -> list[Path]:
+    """Draw every number-only figure of a study from its tables.
+
+    Parameters
+    ----------
+    tables_dir : path
+        Folder with the tables that `collect_tables` and `write_tables` made.
+    figures_dir : path
+        Where ``<figure>.pdf`` and ``<figure>.png`` go.
+    study : dict, optional
+        The facts of the study (see `rlsp.reporting.tables`), by default ``study.json`` of `tables_dir`.
+    published : DataFrame, optional
+        Published times, with the columns `PUBLISHED_COLUMNS`; drawn in panels of their own.
+
+    Returns
+    -------
+    list of Path
+        The files written: of `FIGURES` those the study has numbers for.
+
+    Raises
+    ------
+    DataError
+        When a table is missing or incomplete.
+    """
+    tables_dir, figures_dir = Path(tables_dir), Path(figures_dir)
+    study = study if study is not None else read_study(tables_dir)
+    scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
+    accuracy = read_table(tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std"])
+    ablation = read_table(tables_dir / "ablation.csv", ["variant", "row", "psnr", "gain", *SWITCHES])
+    temporal = read_table(tables_dir / "temporal.csv", ["variant", "clip", "tof", "warp_error"])
+    training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
+    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
+    timing = summarise_runtime(runtime, study.get("reference_model"))
+    scores = scores.assign(variant=variant_labels(scores))
+    styles = label_styles(scores["variant"])
+    variants = dict(zip(scores["run"], scores["variant"], strict=True))
+    training = training.assign(variant=training["run"].map(variants).fillna(training["run"]))
+    drawn = {
+        "psnr_vs_runtime": plot_psnr_vs_runtime(accuracy, timing, study, published, styles=styles),
+        "psnr_per_frame": plot_psnr_per_frame(scores, study, styles=styles),
+        "ablation": plot_ablation(ablation, study),
+        "training_curves": plot_training_curves(training, styles=styles),
+        "temporal": plot_temporal(temporal, styles=styles),
+    }
+    written = []
+    for name in FIGURES:
+        if drawn[name] is not None:
+            written += save_figure(drawn[name], figures_dir / name)
+    return written
+
+
+def read_study(tables_dir: Path) -> dict[str, Any]:
+    """Read the facts of a study that `write_tables` left beside its tables."""
+    path = tables_dir / "study.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected the facts of the study, there is no such file") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, got: {error}") from None
+
+
+# ---- PSNR against run time ---------------------------------------------------------------------
+
+
+@styled
+def plot_psnr_vs_runtime(
+    accuracy: pd.DataFrame,
+    timing: pd.DataFrame,
+    study: dict[str, Any],
+    published: pd.DataFrame | None = None,
+    *,
+    styles: dict[str, dict] | None = None,
+) -> Figure | None:
+    """Draw PSNR against time per output frame, one panel per data set and degradation.
+
+    Measured points are filled, with bars from the 10 to the 90 % quantile of the time and over the standard
+    deviation between seeds. Published ones are hollow and have a panel of their own, since they were timed on
+    other devices. Interpolation without a measured time is a dashed line. None when nothing was timed.
+    """
+    protocol = study["headline_protocol"]
+    means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == protocol)]
+    means = means[means["psnr"].notna()]
+    chosen = headline_timing(timing, study.get("device"))
+    points = join_times(means, chosen)
+    if points.empty:
+        return None
+    styles = styles or label_styles(accuracy["variant"])
+    panels = runtime_panels(points, published)
+    rows, columns = grid_shape(len(panels), 2)
+    figure = new_figure(PAGE_WIDTH if columns > 1 else 4.5, 0.3 + 2.4 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (kind, dataset, degradation, of_panel) in zip(axes, panels, strict=False):
+        axis.set_title(f"{dataset}, {degradation}: {kind}")
+        if kind == "published":
+            plot_published_points(axis, of_panel)
+            axis.set_xlabel("published time per frame [ms],\ndevice and frame size of each source")
+            axis.set_ylabel("published PSNR [dB],\nprotocol of each source")
+        else:
+            plot_measured_points(axis, of_panel, styles)
+            others = means[(means["dataset"] == dataset) & (means["degradation"] == degradation)]
+            plot_untimed_lines(axis, others[~others["variant"].isin(of_panel["variant"])], styles)
+            axis.set_xlabel("time per output frame [ms]")
+            axis.set_ylabel(f"{short_label(study)} [dB]")
+        scale_time_axis(axis)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.suptitle(wrapped(setting_text(chosen), 100))
+    add_legend(figure)
+    return figure
+
+
+def runtime_panels(
+    points: pd.DataFrame, published: pd.DataFrame | None
+) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """Return (kind, data set, degradation, rows) of each panel, published beside measured."""
+    hollow = published_points(published)
+    panels = []
+    for (dataset, degradation), rows in points.groupby(["dataset", "degradation"], sort=False):
+        panels.append(("measured", dataset, degradation, rows))
+        if (dataset, degradation) in hollow:
+            panels.append(("published", dataset, degradation, hollow[dataset, degradation]))
+    return panels
+
+
+def join_times(means: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy rows of timed models with their times, one origin per model."""
+    rank = {origin: number for number, origin in enumerate(ORIGIN_ORDER)}
+    first = means.assign(rank=means["origin"].map(rank).fillna(len(rank)))
+    best = first.groupby(["model", "dataset", "degradation"], sort=False, dropna=False)["rank"].transform(
+        "min"
+    )
+    first = first[first["rank"] == best]
+    return first.merge(chosen[["model", "median_ms", "q10_ms", "q90_ms"]], on="model", how="inner")
+
+
+def setting_text(chosen: pd.DataFrame) -> str:
+    """Return how the shown times were measured."""
+    row = chosen.iloc[0]
+    return (
+        f"Measured on {row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}, "
+        f"batch {row['batch']}, {row['precision']}, {row['mode']}, {row['boundary']}"
+    )
+
+
+def short_label(study: dict[str, Any]) -> str:
+    """Return the headline protocol in two lines, for an axis."""
+    channel, rest = protocol_label(study["protocols"][study["headline_protocol"]]).split(", ", 1)
+    return f"{channel}, {rest}" if len(rest) < 12 else f"{channel}\n{rest}"
+
+
+def plot_measured_points(axis: Axes, rows: pd.DataFrame, styles: dict[str, dict]) -> None:
+    """Draw one filled point per variant, with its spread in time and between seeds."""
+    for row in rows.itertuples():
+        style = styles[row.variant] | {"linestyle": "none"}
+        time = [[max(0.0, row.median_ms - row.q10_ms)], [max(0.0, row.q90_ms - row.median_ms)]]
+        spread = None if pd.isna(row.psnr_std) else row.psnr_std
+        label = wrapped(row.variant)
+        axis.errorbar(
+            row.median_ms,
+            row.psnr,
+            xerr=time,
+            yerr=spread,
+            label=label,
+            elinewidth=0.8,
+            markersize=6,
+            **style,
+        )
+
+
+def plot_untimed_lines(axis: Axes, rows: pd.DataFrame, styles: dict[str, dict]) -> None:
+    """Draw interpolation that was not timed as a horizontal line."""
+    for row in rows[rows["origin"] == "interpolation"].itertuples():
+        color = styles[row.variant]["color"]
+        axis.axhline(row.psnr, color=color, linestyle="--", label=wrapped(f"{row.variant} (not timed)"))
+
+
+def published_points(published: pd.DataFrame | None) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return the published rows that have both numbers, by data set and degradation."""
+    if published is None:
+        return {}
+    missing = [column for column in PUBLISHED_COLUMNS if column not in published.columns]
+    if missing:
+        raise DataError(f"published values: missing columns {', '.join(missing)}")
+    whole = published.dropna(subset=["psnr", "runtime_ms"])
+    return dict(iter(whole.groupby(["dataset", "degradation"], sort=False)))
+
+
+def plot_published_points(axis: Axes, rows: pd.DataFrame) -> None:
+    """Draw published numbers as hollow points with their model's name."""
+    styles = label_styles(rows["model"])
+    for row in rows.itertuples():
+        style = styles[row.model]
+        label = wrapped(f"{row.model} (published)")
+        axis.plot(
+            *(row.runtime_ms, row.psnr),
+            marker=style["marker"],
+            linestyle="none",
+            markersize=6,
+            markerfacecolor="none",
+            markeredgecolor="0.25",
+            label=label,
+        )
+
+
+def scale_time_axis(axis: Axes) -> None:
+    """Make the time axis logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2 and 5."""
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    centre = np.sqrt(low * high)
+    low, high = min(low / 1.15, centre / 2), max(high * 1.15, centre * 2)
+    axis.set_xlim(low, high)
+    steps = (1, 2, 5) if high / low < 200 else (1,)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    axis.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+# ---- PSNR per frame ----------------------------------------------------------------------------
+
+
+@styled
+def plot_psnr_per_frame(
+    scores: pd.DataFrame, study: dict[str, Any], *, styles: dict[str, dict] | None = None
+) -> Figure | None:
+    """Draw the PSNR of each frame, one panel per clip, one line per variant (mean over seeds).
+
+    Frames that the headline protocol trims are shaded: there the recurrent models start cold.
+    """
+    protocol = study["protocols"][study["headline_protocol"]]
+    check_protocol(protocol)
+    column = f"psnr_{protocol['channel']}"
+    rows = scores[(scores["crop"] == protocol["crop"]) & np.isfinite(scores[column])]
+    if rows.empty:
+        return None
+    rows = rows.assign(variant=variant_labels(rows))
+    styles = styles or label_styles(rows["variant"])
+    panels = list(rows.groupby(["dataset", "degradation", "clip"], sort=False))
+    grid, columns = grid_shape(len(panels), 2 if len(panels) in (2, 4) else 3)
+    figure = new_figure(PAGE_WIDTH if columns > 1 else 5.5, 0.2 + 1.8 * grid)
+    axes = figure.subplots(grid, columns, squeeze=False).ravel()
+    several = rows[["dataset", "degradation"]].drop_duplicates().shape[0] > 1
+    for axis, ((dataset, degradation, clip), of_clip) in zip(axes, panels, strict=False):
+        plot_frame_lines(axis, of_clip, column, styles)
+        shade_trim(axis, of_clip["frame"].max() + 1, protocol["trim"])
+        axis.set_title(wrapped(f"{dataset}/{clip}, {degradation}" if several else str(clip), 34))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for number, axis in enumerate(axes):
+        if number >= len(panels):
+            axis.remove()
+            continue
+        if number + columns >= len(panels):
+            axis.set_xlabel("frame")
+        if number % columns == 0:
+            axis.set_ylabel(f"PSNR-{protocol['channel'].upper()} of the frame,\ncrop {protocol['crop']} [dB]")
+    add_legend(figure)
+    return figure
+
+
+def plot_frame_lines(axis: Axes, rows: pd.DataFrame, column: str, styles: dict[str, dict]) -> None:
+    """Draw one line per variant, with markers spread out so that lines can be told apart in grey."""
+    lines = rows.groupby(["variant", "frame"], sort=False)[column].mean()
+    for number, (variant, values) in enumerate(lines.groupby(level=0, sort=False)):
+        values = values.droplevel(0).sort_index()
+        every = max(1, len(values) // 6)
+        axis.plot(
+            *(values.index, values),
+            label=wrapped(variant),
+            markevery=(number % every, every),
+            markersize=3.5,
+            **styles[variant],
+        )
+
+
+def shade_trim(axis: Axes, n_frames: int, trim: list[int]) -> None:
+    """Shade the frames that the protocol leaves out."""
+    first, last = trim
+    spans = [(-0.5, first - 0.5), (n_frames - last - 0.5, n_frames - 0.5)]
+    for (start, stop), count in zip(spans, (first, last), strict=True):
+        if count:
+            axis.axvspan(start, stop, color="0.93", zorder=0, linewidth=0)
+    axis.set_xlim(-0.5, max(n_frames - 0.5, 0.5))
+
+
+# ---- ablation ----------------------------------------------------------------------------------
+
+
+@styled
+def plot_ablation(ablation: pd.DataFrame, study: dict[str, Any]) -> Figure | None:
+    """Draw the ablation as points, one panel per data set and degradation, one row per model.
+
+    Points and not bars: PSNR has no zero to start from.
+    """
+    rows = ablation[ablation["protocol"] == study["headline_protocol"]]
+    rows = rows[rows["psnr"].notna()]
+    if rows.empty:
+        return None
+    panels = list(rows.groupby(["dataset", "degradation", "recipe"], sort=False, dropna=False))
+    grid, columns = grid_shape(len(panels), 2)
+    most = max(len(of_panel) for _, of_panel in panels)
+    figure = new_figure(PAGE_WIDTH if columns > 1 else 5.0, 0.4 + grid * (0.8 + 0.42 * most))
+    axes = figure.subplots(grid, columns, squeeze=False).ravel()
+    several = rows["recipe"].nunique() > 1
+    for number, (axis, ((dataset, degradation, recipe), of_panel)) in enumerate(
+        zip(axes, panels, strict=False)
+    ):
+        plot_ablation_rows(axis, of_panel, with_names=number % columns == 0)
+        axis.set_title(f"{dataset}, {degradation}" + (f", {recipe}" if several else ""))
+        axis.set_xlabel(f"{protocol_label(study['protocols'][study['headline_protocol']])} [dB]")
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    return figure
+
+
+def plot_ablation_rows(axis: Axes, rows: pd.DataFrame, *, with_names: bool) -> None:
+    """Draw one panel of the ablation, the first row at the top, each point with its value and gain."""
+    rows = rows.reset_index(drop=True)
+    for row in rows.itertuples():
+        spread = None if pd.isna(row.psnr_std) else row.psnr_std
+        axis.errorbar(row.psnr, row.Index, xerr=spread, color="#0173b2", marker="o", markersize=6, capsize=2)
+        gain = "" if pd.isna(row.gain) else f" ({row.gain:+.2f})"
+        axis.annotate(
+            f"{row.psnr:.2f}{gain}",
+            *((row.psnr + (0.0 if spread is None else spread), row.Index), (7, 0)),
+            textcoords="offset points",
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    axis.set_yticks(rows.index, [switch_text(row) for row in rows.itertuples()])
+    axis.tick_params(axis="y", labelleft=with_names, length=0)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    low, high = rows["psnr"].min(), rows["psnr"].max()
+    span = max(high - low, 0.2)
+    axis.set_xlim(low - 0.15 * span, high + 0.75 * span)  # room for the text of the best row
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def switch_text(row: Any) -> str:
+    """Return a model's name and what is switched on in it."""
+    on = [switch for switch in SWITCHES if getattr(row, switch)]
+    return f"{wrapped(row.variant)}\n{' + '.join(on) if on else 'frames only'}"
+
+
+# ---- training ----------------------------------------------------------------------------------
+
+
+@styled
+def plot_training_curves(training: pd.DataFrame, *, styles: dict[str, dict] | None = None) -> Figure | None:
+    """Draw loss (logarithmic) and PSNR against steps, one row of panels per degradation, one line per run.
+
+    Seeds of a variant share a colour; curves are thinned by averaging.
+    """
+    columns = [column for column in ("loss", "psnr") if training[column].notna().any()]
+    if not columns:
+        return None
+    if "variant" not in training.columns:
+        training = training.assign(variant=training["run"])
+    styles = styles or label_styles(training["variant"])
+    panels = list(training.groupby("degradation", sort=False, dropna=False))
+    figure = new_figure(PAGE_WIDTH, 0.2 + 2.2 * len(panels))
+    axes = figure.subplots(len(panels), len(columns), squeeze=False)
+    for line, (degradation, rows) in zip(axes, panels, strict=True):
+        for axis, column in zip(line, columns, strict=True):
+            plot_curves(axis, rows, column, styles)
+            axis.set_title(str(degradation))
+    add_legend(figure)
+    return figure
+
+
+def plot_curves(axis: Axes, training: pd.DataFrame, column: str, styles: dict[str, dict]) -> None:
+    """Draw one line per run, with markers spread out so that lines can be told apart in grey."""
+    for number, ((variant, _), rows) in enumerate(training.groupby(["variant", "run"], sort=False)):
+        curve = thinned(rows[["step", column]].dropna(), TRAINING_POINTS)
+        every = max(1, len(curve) // 5)
+        axis.plot(
+            *(curve["step"], curve[column]),
+            label=wrapped(variant),
+            linewidth=0.9,
+            markevery=(number % every, every),
+            markersize=3.5,
+            **styles[variant],
+        )
+    axis.set_xlabel("step")
+    axis.set_ylabel({"loss": "training loss", "psnr": "PSNR while training [dB]"}[column])
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    if column == "loss" and (training["loss"] > 0).any():
+        axis.set_yscale("log")
+
+
+def thinned(curve: pd.DataFrame, points: int) -> pd.DataFrame:
+    """Return a curve of at most `points` points, each the mean of neighbouring ones."""
+    curve = curve.sort_values(curve.columns[0])
+    group = np.arange(len(curve)) * points // max(points, len(curve))
+    return curve.groupby(group).mean()
+
+
+# ---- temporal consistency ----------------------------------------------------------------------
+
+
+@styled
+def plot_temporal(temporal: pd.DataFrame, *, styles: dict[str, dict] | None = None) -> Figure | None:
+    """Draw tOF and warping error per variant: the mean over clips, and each clip as a small tick."""
+    metrics = {
+        "tof": "tOF [pixels], TecoGAN's crop and trim",
+        "warp_error": "warping error x 1000, all pairs",
+    }
+    columns = [column for column in metrics if temporal[column].notna().any()]
+    if temporal.empty or not columns:
+        return None
+    styles = styles or label_styles(temporal["variant"])
+    milli = {name: temporal[name] * 1000 for name in ("warp_error", "warp_error_std")}
+    temporal = temporal.assign(**milli)
+    panels = list(temporal.groupby(["dataset", "degradation"], sort=False))
+    most = max(of_set["variant"].nunique() for _, of_set in panels)
+    figure = new_figure(PAGE_WIDTH, 0.3 + len(panels) * (0.75 + 0.24 * most))
+    axes = figure.subplots(len(panels), len(columns), squeeze=False)
+    for line, ((dataset, degradation), of_set) in zip(axes, panels, strict=True):
+        for axis, column in zip(line, columns, strict=True):
+            plot_metric_rows(axis, of_set, column, styles, with_names=axis is line[0])
+            axis.set_xlabel(metrics[column])
+            axis.set_title(f"{dataset}, {degradation} (lower is better)")
+    return figure
+
+
+def plot_metric_rows(
+    axis: Axes, rows: pd.DataFrame, column: str, styles: dict[str, dict], *, with_names: bool
+) -> None:
+    """Draw one metric of one data set, variants from top to bottom."""
+    variants = list(rows["variant"].unique())
+    for position, variant in enumerate(variants):
+        of_variant = rows[rows["variant"] == variant]
+        clips = of_variant.loc[of_variant["clip"] != "mean", column]
+        mean = of_variant.loc[of_variant["clip"] == "mean"]
+        axis.plot(clips, [position] * len(clips), "|", color="0.55", markersize=6)
+        axis.errorbar(
+            mean[column],
+            [position] * len(mean),
+            xerr=mean[f"{column}_std"] if mean[f"{column}_std"].notna().all() else None,
+            markersize=6,
+            **(styles[variant] | {"linestyle": "none"}),
+        )
+    axis.set_yticks(range(len(variants)), [wrapped(variant, 32) for variant in variants])
+    axis.tick_params(axis="y", labelleft=with_names, length=0)
+    axis.set_ylim(len(variants) - 0.5, -0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.margins(x=0.08)

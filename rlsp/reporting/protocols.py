@@ -1,0 +1,260 @@
+"""Protocols: how per-frame scores become one number per clip, and per-clip numbers one per data set.
+
+A protocol is ``{"channel": "y" | "rgb", "crop": int, "trim": [first, last], "average": "frame" | "video"}``:
+
+- ``channel``: PSNR of the BT.601 luma, or of the three RGB channels together. SSIM is always the luma's.
+- ``crop``: pixels left out at each of the four borders; has to be one of the crops that were scored.
+- ``trim``: frames left out at the beginning and the end of each clip.
+- ``average``: ``frame`` is the mean of the PSNR of the frames; ``video`` is the PSNR of the mean squared
+  error of all frames of a clip, never higher than the former.
+
+The number of a data set is the plain mean over its clips, whatever their lengths.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlsp.errors import ConfigError, DataError
+
+PEAK = 255.0  # 8-bit pictures, also for luma, whose own range is 16..235: the convention of the field
+
+# tOF is always averaged as TecoGAN's metrics.py does (github.com/thunil/TecoGAN, cutfr = 2): over frames
+# 2..n-3 of a clip of n frames, so that the first flow is the one from frame 2 to frame 3. With it, and grey
+# made from RGB as there, the released 7-128 frames have 0.1698 on Vid4; on the Y pictures that we measure,
+# 0.1644.
+TOF_TRIM = (3, 2)
+# The warping error is the mean over all pairs of a clip (Lai et al., "Learning Blind Video Temporal
+# Consistency", ECCV 2018, evaluate_WarpError.py); the first frame has no pair.
+WARP_ERROR_TRIM = (1, 0)
+
+LABEL_COLUMNS = ("study", "run", "origin", "model", "recipe", "seed", "degradation")
+KEY_COLUMNS = (*LABEL_COLUMNS, "dataset", "clip")
+SCORE_COLUMNS = (
+    *KEY_COLUMNS,
+    *("frame", "crop", "mse_y", "psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error"),
+)
+# What names a variant: its runs differ in the seed only.
+VARIANT_COLUMNS = ("model", "recipe", "origin", "degradation")
+
+
+def check_protocol(protocol: dict[str, Any]) -> None:
+    """Check a protocol.
+
+    Raises
+    ------
+    ConfigError
+        When a key is missing or unknown, or a value is not one of those listed in the module's docstring.
+    """
+    expected = {"channel", "crop", "trim", "average"}
+    if set(protocol) != expected:
+        raise ConfigError(f"protocol: expected the keys {sorted(expected)}, got {sorted(protocol)}")
+    if protocol["channel"] not in ("y", "rgb"):
+        raise ConfigError(f"protocol: channel: expected 'y' or 'rgb', got {protocol['channel']!r}")
+    if protocol["average"] not in ("frame", "video"):
+        raise ConfigError(f"protocol: average: expected 'frame' or 'video', got {protocol['average']!r}")
+    trim = protocol["trim"]
+    counts = [protocol["crop"], *trim] if isinstance(trim, Sequence) and len(trim) == 2 else [None]
+    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
+        raise ConfigError(
+            "protocol: expected crop: a whole number >= 0, trim: two of them, "
+            f"got crop: {protocol['crop']!r}, trim: {trim!r}"
+        )
+
+
+def protocol_label(protocol: dict[str, Any]) -> str:
+    """Return the protocol in words, for example ``PSNR-Y, crop 8, trim 2+2, video``."""
+    check_protocol(protocol)
+    first, last = protocol["trim"]
+    channel = protocol["channel"].upper()
+    return f"PSNR-{channel}, crop {protocol['crop']}, trim {first}+{last}, {protocol['average']}"
+
+
+def ssim_label(protocol: dict[str, Any]) -> str:
+    """Return what the SSIM beside a protocol's PSNR is: luma, same crop and trim, mean over frames."""
+    check_protocol(protocol)
+    first, last = protocol["trim"]
+    return f"SSIM-Y, crop {protocol['crop']}, trim {first}+{last}, frame"
+
+
+def mse_of_psnr(psnr: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
+    """Return the mean squared error (grey levels squared) that a PSNR (dB) of 8-bit pictures came from."""
+    return PEAK**2 / 10.0 ** (psnr / 10.0)
+
+
+def psnr_of_mse(mse: float) -> float:
+    """Return the PSNR (dB) of 8-bit pictures, infinite for a mean squared error of 0."""
+    return float("inf") if mse == 0 else 10.0 * float(np.log10(PEAK**2 / mse))
+
+
+def apply_protocol(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFrame:
+    """Average per-frame scores over the frames of each clip.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per run, data set, clip, frame and crop, with the columns `SCORE_COLUMNS`.
+    protocol : dict
+        See the module's docstring.
+
+    Returns
+    -------
+    DataFrame
+        One row per run, data set and clip: the columns `KEY_COLUMNS`, then ``crop``, ``n_frames`` (after
+        the trim), ``psnr`` (dB), ``ssim``, ``tof`` (pixels) and ``warp_error``. tOF and warping error have
+        trims of their own, `TOF_TRIM` and `WARP_ERROR_TRIM`, and are empty where a clip is too short.
+
+    Raises
+    ------
+    ConfigError
+        When the protocol is wrong, or its crop was not scored.
+    DataError
+        When columns or frames are missing or doubled, several studies are mixed, or the trim leaves nothing.
+    """
+    check_protocol(protocol)
+    check_scores(scores)
+    crops = sorted(scores["crop"].unique())
+    if protocol["crop"] not in crops:
+        listed = ", ".join(str(crop) for crop in crops)
+        raise ConfigError(f"protocol: expected a crop that was scored ({listed}), got {protocol['crop']}")
+    chosen = scores[scores["crop"] == protocol["crop"]]
+    groups = chosen.groupby(list(KEY_COLUMNS), sort=False, dropna=False)
+    rows = []
+    for key, clip in groups:
+        labels = dict(zip(KEY_COLUMNS, key, strict=True))
+        where = f"{labels['run']}: {labels['dataset']}/{labels['clip']}"
+        rows.append(labels | average_clip(clip, protocol, where))
+    return pd.DataFrame(rows).astype({column: scores[column].dtype for column in KEY_COLUMNS})
+
+
+def check_scores(scores: pd.DataFrame) -> None:
+    """Raise a `DataError` unless the table has all score columns, one study, and whole clips."""
+    missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
+    if missing:
+        raise DataError(f"scores: missing columns {', '.join(missing)}")
+    if scores.empty:
+        raise DataError("scores: expected at least one row, got none")
+    studies = sorted(scores["study"].astype(str).unique())
+    if len(studies) > 1:
+        raise DataError(f"scores: expected one study, got {', '.join(studies)}")
+
+
+def average_clip(rows: pd.DataFrame, protocol: dict[str, Any], where: str) -> dict[str, Any]:
+    """Average the rows of one clip at one crop; `where` names the clip in errors."""
+    rows = rows.sort_values("frame")
+    if not np.array_equal(rows["frame"], np.arange(len(rows))):
+        raise DataError(f"{where}: expected each frame 0..{len(rows) - 1} once, got {frames_text(rows)}")
+    kept = trimmed(rows, protocol["trim"])
+    if kept.empty:
+        first, last = protocol["trim"]
+        raise DataError(f"{where}: a trim of {first}+{last} leaves none of its {len(rows)} frames")
+    return {
+        "crop": protocol["crop"],
+        "n_frames": len(kept),
+        "psnr": average_psnr(kept, protocol, where),
+        "ssim": kept["ssim_y"].mean(skipna=False),
+        "tof": trimmed(rows, TOF_TRIM)["tof"].mean(skipna=False),
+        "warp_error": trimmed(rows, WARP_ERROR_TRIM)["warp_error"].mean(skipna=False),
+    }
+
+
+def average_psnr(rows: pd.DataFrame, protocol: dict[str, Any], where: str) -> float:
+    """Return the PSNR (dB) of the frames of a clip, NaN when none of them has that channel."""
+    column = f"psnr_{protocol['channel']}"
+    empty = rows[column].isna()
+    if empty.all():
+        return float("nan")
+    if empty.any():
+        raise DataError(f"{where}: {column}: expected a number for each frame, {empty.sum()} are empty")
+    if protocol["average"] == "frame":
+        return float(rows[column].mean())
+    mse = rows["mse_y"] if protocol["channel"] == "y" else mse_of_psnr(rows["psnr_rgb"])
+    return psnr_of_mse(float(mse.mean()))
+
+
+def trimmed(rows: pd.DataFrame, trim: Sequence[int]) -> pd.DataFrame:
+    """Return the rows of a clip, sorted by frame, without the first and last few."""
+    first, last = trim
+    return rows.iloc[first : max(first, len(rows) - last)]
+
+
+def frames_text(rows: pd.DataFrame) -> str:
+    """Return the frame numbers of a clip, shortened, for an error."""
+    frames = [str(frame) for frame in rows["frame"]]
+    return ", ".join(frames if len(frames) <= 8 else [*frames[:4], "...", *frames[-3:]])
+
+
+def mean_over_clips(per_clip: pd.DataFrame) -> pd.DataFrame:
+    """Average the clips of each run and data set.
+
+    Parameters
+    ----------
+    per_clip : DataFrame
+        What `apply_protocol` returns.
+
+    Returns
+    -------
+    DataFrame
+        One row per run and data set: its labels, ``dataset``, ``n_clips``, ``n_frames`` (of all clips
+        together), and the means of ``psnr``, ``ssim``, ``tof`` and ``warp_error``; a mean is empty when one
+        clip has no value.
+    """
+    keys = [column for column in KEY_COLUMNS if column != "clip"]
+    groups = per_clip.groupby(keys, sort=False, dropna=False)
+    numbers = ["psnr", "ssim", "tof", "warp_error"]
+    means = groups[numbers].agg(lambda column: column.mean(skipna=False))
+    counts = groups.agg(n_clips=("clip", "size"), n_frames=("n_frames", "sum"))
+    return counts.join(means).reset_index()
+
+
+def leave_one_clip_out(per_clip: pd.DataFrame) -> pd.DataFrame:
+    """Average the clips of each run and data set with each of them left out in turn.
+
+    A ranking that turns when one clip goes was decided by that clip. Data sets of a single clip have no rows.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `mean_over_clips`, with ``left_out`` naming the clip.
+    """
+    parts = []
+    for (dataset, clip), rows in per_clip.groupby(["dataset", "clip"], sort=False):
+        rest = per_clip[(per_clip["dataset"] == dataset) & (per_clip["clip"] != clip)]
+        rest = rest[rest["run"].isin(rows["run"])]
+        if not rest.empty:
+            parts.append(mean_over_clips(rest).assign(left_out=clip))
+    if not parts:
+        return mean_over_clips(per_clip).assign(left_out="").iloc[:0]
+    return pd.concat(parts, ignore_index=True)
+
+
+def variant_labels(table: pd.DataFrame) -> pd.Series:
+    """Name the variant of each row, as short as tells the variants of the table apart.
+
+    Runs that differ in their seed only are one variant. The name is the model's, with the origin and the
+    recipe added where the model occurs with several; runs of the same variant and seed (say, from two
+    training sets) go by the name of the run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows with the columns `LABEL_COLUMNS`.
+
+    Returns
+    -------
+    Series of str
+        Aligned with the rows of `table`.
+    """
+    labels = table[list(LABEL_COLUMNS)].astype(object)
+    labels = labels.where(labels.notna(), "")
+    model = labels["model"].where(labels["model"] != "", labels["run"]).astype(str)
+    name = model.copy()
+    for column, within in (("origin", [model]), ("recipe", [model, labels["origin"]])):
+        several = labels[column].groupby(within).transform("nunique") > 1
+        text = labels[column].astype(str).str.replace("-", " ")
+        name = name.where(~several | (text == ""), name + " (" + text + ")")
+    twins = labels.drop_duplicates("run").assign(name=name)
+    doubled = twins[twins.duplicated(["name", "degradation", "seed"], keep=False)]["name"]
+    return name.where(~name.isin(doubled), labels["run"].astype(str)).rename("variant")

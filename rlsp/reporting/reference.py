@@ -1,0 +1,48 @@
+"""Keeping a run's tables and number-only figures as a reference under version control."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from rlsp.config import ROOT
+from rlsp.errors import DataError
+from rlsp.provenance import describe_environment
+
+
+def copy_reference(results: Path, reference: Path = ROOT / "results" / "reference") -> Path:
+    """Copy the tables and number-only figures of a finished study to ``reference/<study>/<device>/``.
+
+    Pixels are left out: figures that show clips, and every picture, stay where they are.
+
+    Parameters
+    ----------
+    results : Path
+        Results of a study, such as ``results/demo``.
+    reference : Path
+        Folder of references.
+
+    Returns
+    -------
+    Path
+        The folder that was written; what it held before is replaced.
+
+    Raises
+    ------
+    DataError
+        The study is not finished.
+    """
+    tables, numbers = results / "tables", results / "figures" / "numbers"
+    for needed in (tables / "study.json", tables / "runtime.csv", numbers):
+        if not needed.exists():
+            raise DataError(f"{needed}: expected a finished study, there is no such file")
+    devices = pd.read_csv(tables / "runtime.csv")["device"].unique()
+    device = re.sub(r"[^a-z0-9]+", "-", str(devices[0]).lower()).strip("-")
+    target = reference / json.loads((tables / "study.json").read_text())["study"] / device
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(tables, target / "tables")
+    shutil.copytree(numbers, target / "figures")
+    (target / "provenance.json").write_text(json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n")
+    return target

@@ -1,0 +1,60 @@
+"""The report of a study: its notebook, executed and written as one self-contained HTML page."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from rlsp.errors import DataError
+
+
+def write_report(notebook: Path, page: Path, *, study: str, results: Path) -> None:
+    """Execute the report notebook for a study and write it as a page that needs nothing else.
+
+    Parameters
+    ----------
+    notebook : Path
+        Notebook whose first cell holds the parameters ``study`` and ``results``.
+    page : Path
+        HTML file to write.
+    study : str
+        Name of the study.
+    results : Path
+        Its folder; the parent is handed to the notebook.
+
+    Raises
+    ------
+    DataError
+        A cell of the notebook fails; the message names the error.
+    """
+    import papermill
+    from nbconvert import HTMLExporter
+    from papermill.exceptions import PapermillExecutionError
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not the user's
+    parameters = {"study": study, "results": str(results.resolve().parent)}
+    with tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder) / "report.ipynb"
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(executed), parameters=parameters, kernel_name="python3", progress_bar=False
+            )
+        except PapermillExecutionError as error:
+            raise DataError(f"{notebook.name}: {error.ename}: {error.evalue}") from error
+        exporter = HTMLExporter(
+            exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
+        )
+        # No formulas and no widgets: leave out the scripts that the template would load from the network.
+        exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
+        html, _ = exporter.from_filename(str(executed))
+    temporary = page.with_name(page.name + ".part")
+    temporary.write_text(without_remote_scripts(html), encoding="utf-8")
+    os.replace(temporary, page)
+
+
+def without_remote_scripts(html: str) -> str:
+    """Remove script elements that load something, and those that set up what they would have loaded."""
+    html = re.sub(r'<script[^>]*\bsrc="[^"]*"[^>]*>\s*</script>', "", html)
+    return re.sub(
+        r"<script type=\"(?:text/x-mathjax-config|module)\">.*?</script>", "", html, flags=re.DOTALL
+    )

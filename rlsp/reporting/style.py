@@ -1,0 +1,121 @@
+"""How figures look: colours, markers and lines that survive grey printing, sizes, and files without dates."""
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rlsp.clips import replace_when_complete
+
+# seaborn's "colorblind" palette, dark colours first
+COLORS = (
+    *("#0173b2", "#d55e00", "#029e73", "#de8f05", "#cc78bc"),
+    *("#5b5b5b", "#ca9161", "#56b4e9", "#a0522d", "#949494"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*")
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+
+PAGE_WIDTH = 7.0  # inches: the text width of a two-column paper
+RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "figure.titlesize": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "pdf.fonttype": 42,  # TrueType, so that text in a PDF can be searched and edited
+    "savefig.dpi": 200,
+}
+styled = matplotlib.rc_context(RC)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure (inches) drawn without pyplot, its parts laid out so that nothing is cut."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path | str) -> list[Path]:
+    """Write a figure as ``<stem>.pdf`` and ``<stem>.png`` (200 dpi), same figure, same bytes.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+    """
+    # A stem may hold dots (rlsp-7-48.gaussian), so the suffix is added, not replaced.
+    paths = [Path(f"{stem}.{kind}") for kind in ("pdf", "png")]
+    metadata = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    with matplotlib.rc_context(RC):
+        figure.draw_without_rendering()  # lay out once for both
+    figure.set_layout_engine("none")
+    for path in paths:
+        kind = path.suffix[1:]
+        with replace_when_complete(path) as temporary, matplotlib.rc_context(RC):
+            figure.savefig(temporary, format=kind, metadata=metadata[kind], dpi=RC["savefig.dpi"])
+    return paths
+
+
+def label_styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Give each label a colour, a marker and a line style of its own, the same in every figure of a study."""
+    labels = list(dict.fromkeys(labels))
+    return {
+        label: {
+            "color": COLORS[number % len(COLORS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": LINES[number % len(LINES)],
+        }
+        for number, label in enumerate(labels)
+    }
+
+
+def add_legend(figure: Figure) -> None:
+    """Put one legend for all panels below them, each label once, and make the figure taller by its height."""
+    entries = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if not entries:
+        return
+    columns = min(len(entries), 3 if figure.get_figwidth() >= PAGE_WIDTH else 2)
+    rows = -(-len(entries) // columns)
+    lines = [1 + label.count("\n") for label in entries]
+    tallest = max(sum(lines[start : start + rows]) for start in range(0, len(lines), rows))
+    figure.set_figheight(figure.get_figheight() + 0.15 + 0.13 * tallest + 0.06 * rows)
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
+
+
+def wrapped(label: str, width: int = 26) -> str:
+    """Break a long label into lines, at spaces, hyphens or dots where there are any."""
+    breakable = str(label).replace("-", "- ").replace(".", ". ")
+    lines = textwrap.wrap(breakable, width) or [""]
+    return "\n".join(line.replace("- ", "-").replace(". ", ".") for line in lines)
+
+
+def grid_shape(count: int, columns: int) -> tuple[int, int]:
+    """Return rows and columns of a grid of `count` panels, at most `columns` wide."""
+    columns = max(1, min(columns, count))
+    return -(-count // columns), columns

@@ -1,0 +1,614 @@
+"""Tables of a study: collected tidy rows, and the summaries made from them as CSV, Markdown and LaTeX.
+
+`collect_tables` puts the rows of all runs together and averages nothing; `write_tables` makes every summary
+from those rows alone, so another trim or average costs no new score. A summary's CSV is long (what a number
+means stands beside it), its Markdown and LaTeX are wide, for people.
+
+The facts of a study come as one dictionary `study`:
+
+- ``study``: its name; ``device``: what it was measured on, in words;
+- ``protocols``: ``{name: protocol}`` (see `rlsp.reporting.protocols`); ``headline_protocol``: one of them;
+- ``models``: ``{name: spec}``; ``ablation``: model names in the order of the rows, each adding one thing to
+  the one before; ``reference_model``: whose run time is 1, the fastest where it is None;
+- optionally ``budget``: in words, else taken from the training rows; ``degradations``: ``{name: spec}``.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlsp.clips import replace_when_complete
+from rlsp.errors import ConfigError, DataError
+from rlsp.reporting.printing import (
+    Section,
+    count_text,
+    markdown_text,
+    number_text,
+    plural,
+    spread_text,
+    tex_text,
+    time_text,
+)
+from rlsp.reporting.protocols import (
+    SCORE_COLUMNS,
+    apply_protocol,
+    leave_one_clip_out,
+    mean_over_clips,
+    protocol_label,
+    ssim_label,
+    variant_labels,
+)
+
+RUNTIME_COLUMNS = (
+    *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
+    *("boundary", "batch", "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"),
+)
+# Times may be compared inside one setting only.
+SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
+TRAINING_COLUMNS = (
+    *("run", "model", "recipe", "degradation", "seed"),
+    *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
+)
+TEXT_COLUMNS = (
+    *("study", "run", "origin", "model", "recipe", "degradation", "dataset", "clip", "left_out", "protocol"),
+    *("spec_hash", "device", "precision", "mode", "boundary", "variant", "protocol_label", "seeds"),
+)
+SWITCHES = ("adjacent", "feedback", "state")
+TOF_LABEL = "tOF (Farneback, Y, TecoGAN's crop and trim)"
+MOST_CLIPS_WIDE = 8  # above this a page is too narrow: the wide tables show the mean, the CSV all clips
+
+
+# ---- reading and collecting --------------------------------------------------------------------
+
+
+def read_table(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a CSV table and check its columns.
+
+    Names stay text, even ``007`` or ``nan``; seeds are whole numbers or empty.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, unreadable, or lacks one of `columns`.
+    """
+    path = Path(path)
+    types = dict.fromkeys(TEXT_COLUMNS, "str") | {"seed": "Int64"}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a table, there is no such file") from None
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: expected a CSV table with a header, got: {reason}") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(f"{path}: missing columns {', '.join(missing)}")
+    return table
+
+
+def collect_tables(
+    score_files: Iterable[Path | str],
+    runtime_files: Iterable[Path | str],
+    training_files: Iterable[Path | str],
+    tables_dir: Path | str,
+) -> None:
+    """Put the rows of all runs of a study into ``scores.csv``, ``runtime.csv`` and ``training.csv``.
+
+    Parameters
+    ----------
+    score_files, runtime_files : iterable of paths
+        Tables with the columns `SCORE_COLUMNS` and `RUNTIME_COLUMNS`.
+    training_files : iterable of paths
+        ``<run>/training.csv``. What says which run it is (``run, model, recipe, degradation, seed``) may be
+        left out: then the run is the name of the folder and the rest comes from the scores of that run.
+    tables_dir : path
+        Where the three tables go.
+
+    Raises
+    ------
+    DataError
+        When a file lacks columns, or the studies are mixed.
+    """
+    tables_dir = Path(tables_dir)
+    scores = joined([read_table(path, SCORE_COLUMNS) for path in score_files], SCORE_COLUMNS)
+    runtime = joined([read_table(path, RUNTIME_COLUMNS) for path in runtime_files], RUNTIME_COLUMNS)
+    training = joined([read_training(path, scores) for path in training_files], TRAINING_COLUMNS)
+    for name, table in (("scores", scores), ("runtime", runtime)):
+        studies = sorted(table["study"].dropna().unique())
+        if len(studies) > 1:
+            raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
+    for name, table in (("scores", scores), ("runtime", runtime), ("training", training)):
+        write_csv(table, tables_dir / f"{name}.csv")
+
+
+def joined(tables: list[pd.DataFrame], columns: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of all tables, these columns only; with no tables, an empty one."""
+    columns = list(columns)
+    filled = [table[columns] for table in tables if not table.empty]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+
+
+def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
+    """Read one training's rows, with the labels of its run."""
+    path = Path(path)
+    labels = ("run", "model", "recipe", "degradation", "seed")
+    table = read_table(path, [column for column in TRAINING_COLUMNS if column not in labels])
+    if "run" not in table.columns:
+        table = table.assign(run=path.parent.name)
+    known = scores.drop_duplicates("run").set_index("run")
+    for column in labels[1:]:
+        if column not in table.columns:
+            table[column] = table["run"].map(known[column])
+    return table
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV; it appears under its name only when complete."""
+    with replace_when_complete(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file; it appears under its name only when complete."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+# ---- summaries ---------------------------------------------------------------------------------
+
+
+def write_tables(tables_dir: Path | str, study: dict[str, Any]) -> None:
+    """Make every summary table of a study from its collected rows.
+
+    Writes ``accuracy``, ``leave_one_clip_out``, ``ablation``, ``complexity`` and ``temporal`` as ``.csv``,
+    ``.md`` and ``.tex``; ``runtime.md`` and ``.tex`` with their numbers in ``runtime_summary.csv``, since
+    ``runtime.csv`` holds the raw samples; and ``study.json``, the facts, so that the folder can be read and
+    drawn on its own.
+
+    Parameters
+    ----------
+    tables_dir : path
+        Folder with ``scores.csv``, ``runtime.csv`` and ``training.csv`` from `collect_tables`.
+    study : dict
+        See the module's docstring.
+
+    Raises
+    ------
+    ConfigError
+        When a fact of the study is missing, or a protocol asks for a crop that was not scored.
+    DataError
+        When the rows are incomplete, or a trim leaves nothing of a clip.
+    """
+    tables_dir = Path(tables_dir)
+    check_study(study)
+    scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
+    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
+    training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
+    facts = caption_facts(study, scores, runtime, training)
+    timing = summarise_runtime(runtime, study.get("reference_model"))
+
+    accuracy = summarise_accuracy(scores, study["protocols"])
+    left_out = summarise_leave_one_out(scores, study["protocols"])
+    ablation = summarise_ablation(accuracy, study, timing)
+    temporal = summarise_temporal(scores, study["protocols"][study["headline_protocol"]])
+    write_summary(tables_dir, "accuracy", accuracy, accuracy_sections(accuracy, study, facts))
+    write_summary(
+        tables_dir, "leave_one_clip_out", left_out, leave_one_out_sections(left_out, accuracy, study, facts)
+    )
+    write_summary(tables_dir, "ablation", ablation, ablation_sections(ablation, study, facts))
+    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, facts))
+    write_summary(
+        tables_dir, "runtime", timing, runtime_sections(timing, study, facts), csv="runtime_summary"
+    )
+    complexity = summarise_complexity(runtime)
+    write_summary(tables_dir, "complexity", complexity, complexity_sections(complexity, facts))
+    write_text(json.dumps(study, indent=1, sort_keys=True) + "\n", tables_dir / "study.json")
+
+
+def check_study(study: dict[str, Any]) -> None:
+    """Raise a `ConfigError` unless the facts of the study are there and agree."""
+    missing = [key for key in ("study", "protocols", "headline_protocol", "device") if key not in study]
+    if missing:
+        raise ConfigError(f"study: missing {', '.join(missing)}")
+    if study["headline_protocol"] not in study["protocols"]:
+        raise ConfigError(
+            f"study: headline_protocol: expected one of {', '.join(study['protocols'])}, "
+            f"got {study['headline_protocol']!r}"
+        )
+
+
+def summarise_accuracy(scores: pd.DataFrame, protocols: dict[str, dict]) -> pd.DataFrame:
+    """Return PSNR and SSIM per variant, clip and protocol, and their means over clips (clip ``mean``).
+
+    Several seeds of a variant become one row: ``psnr`` and ``ssim`` are means over seeds, ``psnr_std`` and
+    ``ssim_std`` their standard deviations (n - 1 in the denominator, empty for a single seed), ``run`` all
+    the runs, separated by spaces.
+    """
+    parts = []
+    for name, protocol in protocols.items():
+        per_clip = apply_protocol(scores, protocol)
+        mean = mean_over_clips(per_clip).assign(clip="mean")
+        rows = pd.concat([per_clip.assign(n_clips=1), mean], ignore_index=True)
+        rows = over_seeds(rows, ["dataset", "clip"], ["psnr", "ssim"])
+        parts.append(rows.assign(protocol=name, protocol_label=protocol_label(protocol)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summarise_leave_one_out(scores: pd.DataFrame, protocols: dict[str, dict]) -> pd.DataFrame:
+    """Return the mean over clips with each clip left out in turn, per variant and protocol."""
+    parts = []
+    for name, protocol in protocols.items():
+        rows = leave_one_clip_out(apply_protocol(scores, protocol))
+        rows = over_seeds(rows, ["dataset", "left_out"], ["psnr", "ssim"])
+        parts.append(rows.assign(protocol=name, protocol_label=protocol_label(protocol)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summarise_temporal(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFrame:
+    """Return tOF and warping error per variant and clip, and their means over clips (clip ``mean``).
+
+    Of the protocol only the crop is used; both metrics have trims of their own.
+    """
+    per_clip = apply_protocol(scores, protocol | {"trim": [0, 0]})
+    mean = mean_over_clips(per_clip).assign(clip="mean")
+    rows = pd.concat([per_clip.assign(n_clips=1), mean], ignore_index=True)
+    return over_seeds(rows, ["dataset", "clip"], ["tof", "warp_error"]).assign(crop=protocol["crop"])
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.DataFrame:
+    """Return mean and standard deviation over the seeds of each variant, variants in order of appearance."""
+    rows = rows.assign(variant=variant_labels(rows))
+    names = ["variant", "model", "recipe", "origin", "degradation", *keys]
+    if rows.empty:
+        spread = [f"{number}_std" for number in numbers]
+        return pd.DataFrame(
+            columns=["run", *names, "n_clips", "n_frames", *numbers, *spread, "n_seeds", "seeds"]
+        )
+    groups = rows.groupby(names, sort=False, dropna=False)
+    table = groups.agg(
+        run=("run", " ".join),
+        n_clips=("n_clips", "first"),
+        n_frames=("n_frames", "first"),
+        n_seeds=("run", "size"),
+        seeds=("seed", lambda seeds: " ".join(str(seed) for seed in seeds.dropna())),
+        **{number: (number, lambda column: column.mean(skipna=False)) for number in numbers},
+        **{f"{number}_std": (number, "std") for number in numbers},
+    )
+    return table.reset_index()[["run", *names, *[name for name in table.columns if name != "run"]]]
+
+
+def summarise_ablation(accuracy: pd.DataFrame, study: dict[str, Any], timing: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the ablation in the order of the study, with their switches and gains.
+
+    The switches are those of RLSP (section 5.1 of the paper): ``adjacent`` gives the network the previous and
+    next LR frames beside the current one, ``feedback`` its previous output, ``state`` the hidden state. Its
+    four rows turn on none; adjacent; adjacent and feedback; all three. A model whose specification leaves a
+    switch out has it on. ``gain`` is the PSNR minus that of the row before, in dB.
+    """
+    columns = ["degradation", "dataset", "protocol", "protocol_label", "row", "variant", "model", "recipe"]
+    numbers = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain"]
+    order = {model: row for row, model in enumerate(study.get("ablation", []), start=1)}
+    rows = accuracy[accuracy["model"].isin(order) & (accuracy["clip"] == "mean")]
+    rows = rows.assign(row=rows["model"].map(order)).sort_values("row", kind="stable")
+    rows = rows[rows["origin"].isin(["trained", "released-weights"])]
+    for switch in SWITCHES:
+        specs = study.get("models", {})
+        rows[switch] = [bool(specs.get(model, {}).get(switch, True)) for model in rows["model"]]
+    groups = rows.groupby(["degradation", "dataset", "protocol", "recipe"], sort=False, dropna=False)
+    rows = rows.assign(gain=groups["psnr"].diff())
+    order_of_groups = rows.assign(group=groups.ngroup()).sort_values(["group", "row"], kind="stable")
+    first = headline_timing(timing).drop_duplicates("model").set_index("model")
+    table = order_of_groups.assign(
+        parameters=order_of_groups["model"].map(first["parameters"]),
+        runtime_ms=order_of_groups["model"].map(first["median_ms"]),
+    )
+    return table[[*columns, *SWITCHES, *numbers, "parameters", "runtime_ms"]].reset_index(drop=True)
+
+
+def summarise_runtime(runtime: pd.DataFrame, reference_model: str | None = None) -> pd.DataFrame:
+    """Return the time per output frame of each model and way of running it.
+
+    Returns
+    -------
+    DataFrame
+        ``median_ms``, ``q10_ms`` and ``q90_ms`` (linear between samples), ``fps`` (1000 / median),
+        ``n_repeats``, and ``time_ratio``: the median over that of the reference model (by default the
+        fastest) run the same way on the same device.
+    """
+    names = ["model", *SETTING_COLUMNS, "mode", "precision"]
+    numbers = [
+        "median_ms",
+        "q10_ms",
+        "q90_ms",
+        "fps",
+        "n_repeats",
+        "time_ratio",
+        "parameters",
+        "gmac_per_frame",
+    ]
+    if runtime.empty:
+        return pd.DataFrame(columns=[*names, *numbers])
+    groups = runtime.groupby(names, sort=False, dropna=False)
+    table = groups.agg(
+        median_ms=("runtime_ms", "median"),
+        q10_ms=("runtime_ms", lambda times: times.quantile(0.1)),
+        q90_ms=("runtime_ms", lambda times: times.quantile(0.9)),
+        n_repeats=("runtime_ms", "size"),
+        parameters=("parameters", "first"),
+        gmac_per_frame=("gmac_per_frame", "first"),
+    ).reset_index()
+    way = names[1:]
+    candidates = table if reference_model is None else table[table["model"] == reference_model]
+    reference = candidates.groupby(way, sort=False, dropna=False)["median_ms"].min()
+    table = table.merge(reference.rename("reference_ms").reset_index(), on=way, how="left")
+    table = table.assign(
+        fps=1000.0 / table["median_ms"], time_ratio=table["median_ms"] / table["reference_ms"]
+    )
+    return table[[*names, *numbers]]
+
+
+def headline_timing(timing: pd.DataFrame, device: str | None = None) -> pd.DataFrame:
+    """Choose the one setting and way of running that figures and the ablation show.
+
+    The network alone, eager and in fp32 where these were timed; then the largest frames, the smallest batch
+    and the first device. Two devices never mix.
+    """
+    chosen = timing
+    if device is not None and (chosen["device"] == device).any():
+        chosen = chosen[chosen["device"] == device]
+    wanted = {"boundary": "network", "mode": "eager", "precision": "fp32"}
+    for column, value in wanted.items():
+        if (chosen[column] == value).any():
+            chosen = chosen[chosen[column] == value]
+    if chosen.empty:
+        return chosen
+    chosen = chosen[chosen["batch"] == chosen["batch"].min()]
+    pixels = chosen["lr_height"] * chosen["lr_width"]
+    chosen = chosen[pixels == pixels.max()]
+    for column in (*SETTING_COLUMNS, *wanted):
+        if column not in ("mode", "precision") or chosen[column].nunique() > 1:
+            chosen = chosen[chosen[column] == chosen[column].iloc[0]]
+    return chosen
+
+
+def summarise_complexity(runtime: pd.DataFrame) -> pd.DataFrame:
+    """Return parameters, GMAC per output frame, and the highest peak memory (MB) of each model."""
+    names = ["model", "device", "lr_height", "lr_width", "boundary", "batch", "mode", "precision"]
+    numbers = ["parameters", "gmac_per_frame", "peak_memory_mb"]
+    if runtime.empty:
+        return pd.DataFrame(columns=[*names, *numbers])
+    return runtime.groupby(names, sort=False, dropna=False)[numbers].max().reset_index()
+
+
+# ---- wide tables for people --------------------------------------------------------------------
+
+
+def caption_facts(
+    study: dict[str, Any], scores: pd.DataFrame, runtime: pd.DataFrame, training: pd.DataFrame
+) -> str:
+    """Return what every caption says: study, device (in words where it was timed), seeds, budget."""
+    devices = [device for device in runtime["device"].dropna().unique() if device != study["device"]]
+    device = f"{study['device']} ({'; '.join(devices)})" if devices else study["device"]
+    seeds = ", ".join(str(seed) for seed in sorted(scores["seed"].dropna().unique()))
+    return (
+        f"Study {study['study']}; device: {device}; seeds: {seeds or 'none'}; "
+        f"budget: {study.get('budget') or training_budget(training)}."
+    )
+
+
+def training_budget(training: pd.DataFrame) -> str:
+    """Return the steps that were trained, per recipe, in words."""
+    if training.empty:
+        return "nothing trained"
+    steps = training.groupby(["recipe", "run"], sort=False, dropna=False)["step"].max()
+    texts = []
+    for recipe, counts in steps.groupby(level=0, sort=False, dropna=False):
+        low, high = int(counts.min()), int(counts.max())
+        texts.append(f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps")
+    return ", ".join(texts)
+
+
+def degradation_text(name: str, study: dict[str, Any]) -> str:
+    """Return a degradation's name, with its sigma and phase where the study tells them."""
+    spec = study.get("degradations", {}).get(name, {})
+    told = [f"{key} {spec[key]:g}" for key in ("scale", "sigma", "phase") if key in spec]
+    return f"{name} ({', '.join(told)})" if told else str(name)
+
+
+def accuracy_sections(accuracy: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+    """Return one table per data set, degradation and protocol, the headline protocol first."""
+    sections = []
+    for (dataset, degradation), of_set in accuracy.groupby(["dataset", "degradation"], sort=False):
+        for name in headline_first(study):
+            rows = of_set[of_set["protocol"] == name]
+            caption = (
+                f"Accuracy on {dataset}, degradation {degradation_text(degradation, study)}, "
+                f"protocol {name}: {protocol_label(study['protocols'][name])}. {counts_text(rows)} {facts}"
+            )
+            sections.append(accuracy_section(rows, study["protocols"][name], degradation, caption))
+    return sections
+
+
+def accuracy_section(rows: pd.DataFrame, protocol: dict[str, Any], degradation: str, caption: str) -> Section:
+    """Return the wide accuracy table of one data set, degradation and protocol."""
+    psnr = f"{protocol_label(protocol)}, {degradation} [dB]"
+    ssim = f"{ssim_label(protocol)}, {degradation}"
+    clips = [clip for clip in rows["clip"].unique() if clip != "mean"]
+    shown = clips if len(clips) <= MOST_CLIPS_WIDE else []
+    heads = [("", "method"), *[(psnr, clip) for clip in [*shown, "mean"]], (ssim, "mean")]
+    lines = []
+    for variant, of_variant in rows.groupby("variant", sort=False):
+        by_clip = of_variant.set_index("clip")
+        cells = [spread_text(by_clip, clip, "psnr", 2) for clip in [*shown, "mean"]]
+        lines.append([str(variant), *cells, spread_text(by_clip, "mean", "ssim", 4)])
+    return Section(caption, *with_counts(heads, lines, rows))
+
+
+def with_counts(
+    heads: list[tuple[str, str]], lines: list[list[str]], rows: pd.DataFrame
+) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """Add each method's number of clips, frames and seeds to a wide table."""
+    counts = rows[rows["clip"] == "mean"].set_index("variant")
+    for line in lines:
+        line += [str(int(counts.loc[line[0], column])) for column in ("n_clips", "n_frames", "n_seeds")]
+    return [*heads, ("", "clips"), ("", "frames"), ("", "seeds")], lines
+
+
+def counts_text(rows: pd.DataFrame) -> str:
+    """Return the number of clips and frames, with a warning where methods differ in them."""
+    counts = rows[rows["clip"] == "mean"][["n_clips", "n_frames"]].drop_duplicates()
+    if len(counts) != 1:
+        return "Methods differ in clips or frames and are not comparable."
+    clips, frames = (int(count) for count in counts.iloc[0])
+    return f"{plural(clips, 'clip')}, {plural(frames, 'frame')} after the trim."
+
+
+def leave_one_out_sections(
+    left_out: pd.DataFrame, accuracy: pd.DataFrame, study: dict[str, Any], facts: str
+) -> list[Section]:
+    """Return, for the headline protocol, the mean over all clips and with each clip left out."""
+    name = study["headline_protocol"]
+    protocol = study["protocols"][name]
+    sections = []
+    rows = left_out[left_out["protocol"] == name]
+    for (dataset, degradation), of_set in rows.groupby(["dataset", "degradation"], sort=False):
+        clips = list(of_set["left_out"].unique())
+        head = f"{protocol_label(protocol)}, {degradation}, mean over clips [dB]"
+        heads = [("", "method"), (head, "all clips"), *[(head, f"without {clip}") for clip in clips]]
+        means = accuracy[
+            (accuracy["protocol"] == name) & (accuracy["clip"] == "mean") & (accuracy["dataset"] == dataset)
+        ]
+        means = means[means["degradation"] == degradation].set_index("variant")
+        lines = []
+        for variant, of_variant in of_set.groupby("variant", sort=False):
+            by_clip = of_variant.set_index("left_out")
+            cells = [spread_text(by_clip, clip, "psnr", 2) for clip in clips]
+            lines.append([str(variant), spread_text(means, variant, "psnr", 2), *cells])
+        caption = (
+            f"Leave-one-clip-out means on {dataset}, degradation {degradation_text(degradation, study)}."
+        )
+        sections.append(Section(f"{caption} {facts}", heads, lines))
+    return sections
+
+
+def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+    """Return one ablation table per degradation, data set and recipe, with the protocols side by side."""
+    sections = []
+    keys = ["degradation", "dataset", "recipe"]
+    for (degradation, dataset, recipe), rows in ablation.groupby(keys, sort=False, dropna=False):
+        headline = rows[rows["protocol"] == study["headline_protocol"]]
+        heads = [("", "method"), *[("switches", switch) for switch in SWITCHES]]
+        lines = [
+            [row.variant, *["yes" if getattr(row, switch) else "no" for switch in SWITCHES]]
+            for row in headline.itertuples()
+        ]
+        for name in headline_first(study):
+            heads += ablation_heads(study["protocols"][name], degradation)
+            of_protocol = rows[rows["protocol"] == name].itertuples()
+            for line, row in zip(lines, of_protocol, strict=True):
+                line += [number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, sign="+")]
+        heads += [("", "parameters"), ("", "time per frame [ms]"), ("", "seeds")]
+        for line, row in zip(lines, headline.itertuples(), strict=True):
+            line += [count_text(row.parameters), time_text(row.runtime_ms), str(row.n_seeds)]
+        caption = (
+            f"Ablation on {dataset}, degradation {degradation_text(degradation, study)}, recipe {recipe}."
+        )
+        counts = counts_text(headline.assign(clip="mean"))
+        sections.append(Section(f"{caption} {counts} {facts}", heads, lines))
+    return sections
+
+
+def ablation_heads(protocol: dict[str, Any], degradation: str) -> list[tuple[str, str]]:
+    """Return the heads of the two columns that each protocol has in an ablation table."""
+    label = f"{protocol_label(protocol)}, {degradation} [dB]"
+    return [(label, "mean over clips"), (label, "gain over the row above")]
+
+
+def headline_first(study: dict[str, Any]) -> list[str]:
+    """Return the names of the protocols, the headline protocol first."""
+    headline = study["headline_protocol"]
+    return [headline, *[name for name in study["protocols"] if name != headline]]
+
+
+def temporal_sections(temporal: pd.DataFrame, facts: str) -> list[Section]:
+    """Return one table of tOF and warping error per data set and degradation."""
+    sections = []
+    for (dataset, degradation), rows in temporal.groupby(["dataset", "degradation"], sort=False):
+        tof = f"{TOF_LABEL}, {degradation} [pixels]"
+        rows = rows.assign(**{name: rows[name] * 1000 for name in ("warp_error", "warp_error_std")})
+        warp = f"warping error x 1000, crop {rows['crop'].iloc[0]}, all pairs, {degradation}"
+        clips = [clip for clip in rows["clip"].unique() if clip != "mean"]
+        shown = [*(clips if len(clips) <= MOST_CLIPS_WIDE else []), "mean"]
+        heads = [("", "method"), *[(tof, clip) for clip in shown], (warp, "mean")]
+        lines = []
+        for variant, of_variant in rows.groupby("variant", sort=False):
+            by_clip = of_variant.set_index("clip")
+            cells = [spread_text(by_clip, clip, "tof", 3) for clip in shown]
+            lines.append([str(variant), *cells, spread_text(by_clip, "mean", "warp_error", 3)])
+        caption = (
+            f"Temporal consistency on {dataset}, degradation {degradation}; lower is better. "
+            "tOF as TecoGAN's metrics.py; warping error: mean squared change of the luma, in [0, 1], along "
+            "the true motion, where it is visible in both frames."
+        )
+        sections.append(Section(f"{caption} {facts}", *with_counts(heads, lines, rows)))
+    return sections
+
+
+def runtime_sections(timing: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+    """Return one table of run times per device and setting."""
+    sections = []
+    for setting, rows in timing.groupby(list(SETTING_COLUMNS), sort=False, dropna=False):
+        device, threads, height, width, boundary, batch = setting
+        group = f"time per output frame, {boundary}, LR {width}x{height} [ms]"
+        heads = [("", "model"), ("", "mode"), ("", "precision")]
+        heads += [(group, "median"), (group, "10 %"), (group, "90 %"), ("", "frames per second")]
+        heads += [("", f"median / {study.get('reference_model') or 'fastest'}"), ("", "repeats")]
+        lines = [
+            [
+                *(row.model, row.mode, row.precision),
+                *(time_text(row.median_ms), time_text(row.q10_ms), time_text(row.q90_ms), time_text(row.fps)),
+                number_text(row.time_ratio, 2),
+                str(row.n_repeats),
+            ]
+            for row in rows.itertuples()
+        ]
+        caption = (
+            f"Run time on {device}, {plural(threads, 'thread')}, batch {batch}: median and 10 and 90 % "
+            f"quantiles of the repeats, all models interleaved. {facts}"
+        )
+        sections.append(Section(caption, heads, lines))
+    return sections
+
+
+def complexity_sections(complexity: pd.DataFrame, facts: str) -> list[Section]:
+    """Return one table of model sizes and costs per device and setting."""
+    sections = []
+    keys = ["device", "lr_height", "lr_width", "boundary", "batch"]
+    for (device, height, width, boundary, batch), rows in complexity.groupby(keys, sort=False, dropna=False):
+        heads = [("", "model"), ("", "mode"), ("", "precision"), ("", "parameters")]
+        heads += [("", f"GMAC per output frame, LR {width}x{height}"), ("", "peak memory [MB]")]
+        lines = [
+            [
+                *(row.model, row.mode, row.precision, count_text(row.parameters)),
+                *(number_text(row.gmac_per_frame, 2), number_text(row.peak_memory_mb, 0)),
+            ]
+            for row in rows.itertuples()
+        ]
+        caption = f"Complexity at LR {width}x{height}, {boundary}, batch {batch}, memory on {device}. {facts}"
+        sections.append(Section(caption, heads, lines))
+    return sections
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+def write_summary(
+    tables_dir: Path, name: str, table: pd.DataFrame, sections: list[Section], *, csv: str | None = None
+) -> None:
+    """Write one summary as CSV (numbers), Markdown and LaTeX (sections)."""
+    write_csv(table, tables_dir / f"{csv or name}.csv")
+    write_text(markdown_text(sections), tables_dir / f"{name}.md")
+    write_text(tex_text(sections, name), tables_dir / f"{name}.tex")

@@ -1,0 +1,606 @@
+"""One's own video upscaled: streamed frame by frame, with its sound, colours, timing and orientation."""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from rlsp.clips import (
+    _MATRICES,
+    decoded_rgb,
+    list_frames,
+    read_pictures,
+    replace_when_complete,
+    write_png,
+)
+from rlsp.config import RELEASED, fill_defaults, read_config
+from rlsp.degradation import phase as phase_of
+from rlsp.devices import claim_device
+from rlsp.errors import ConfigError, DataError
+from rlsp.models.base import VideoModel
+from rlsp.restoration import colorize, restore_stream, to_picture
+from rlsp.weights import load_weights
+
+if TYPE_CHECKING:
+    import av
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's muxer
+
+# code points of ITU-T H.273, as FFmpeg numbers them
+_BT709, _BT601 = 1, 6
+_LIMITED, _FULL = 1, 2  # FFmpeg's AVColorRange
+_UNSPECIFIED = 2
+
+PassOn = Callable[["av.Packet"], None]
+
+
+def upscale(
+    source: Path,
+    target: Path,
+    *,
+    weights: str,
+    device: str = "auto",
+    threads: int | None = None,
+    data_root: Path,
+    crf: float = 16,
+    frame_rate: Fraction | int = 25,
+    show_progress: bool = True,
+) -> None:
+    """Upscale a video file or a folder of PNG files, in memory that does not grow with its length.
+
+    What the weights expect as input, and whose licence they carry, is said on stderr.
+
+    Parameters
+    ----------
+    source : Path
+        A video file, or a folder of equally large PNG files.
+    target : Path
+        A video file (.mp4, .m4v, .mov or .mkv; H.264, replaced when it exists), or a folder that does not
+        exist or is empty, for PNG files: a name without suffix, or an existing folder. It appears only
+        when it is complete.
+    weights : str
+        A file of :mod:`rlsp.weights`, or ``released:7-48`` or ``released:7-64``, which are downloaded once.
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes a GPU when there is one.
+    threads : int, optional
+        CPU threads of the model, the decoder and the encoder; by default what each likes best.
+    data_root : Path
+        Folder of downloads and of released weights.
+    crf : float
+        Quality of the H.264 stream (x264's constant rate factor: less is better, 0 lossless).
+    frame_rate : Fraction or int
+        Frames per second of a video made from a folder of PNG files; videos keep their own timing.
+    show_progress : bool
+        Whether a bar shows the frames done and the frames per second on stderr.
+
+    Raises
+    ------
+    ConfigError
+        Source and target are the same, the target is of no known kind, or the released name is unknown.
+    DataError
+        The source is missing, holds no video or cannot be decoded, the weights cannot be read, or the
+        target cannot be written.
+    DownloadError
+        Released weights cannot be had.
+    """
+    source, target, data_root = (Path(path).expanduser() for path in (source, target, data_root))
+    is_folder = target.is_dir() or not target.suffix
+    _check_paths(source, target, is_folder)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    path = find_weights(weights, data_root)
+    model, metadata = load_weights(path)
+    phase = _known_phase(path, metadata)
+    _say(f"{weights} {expectation(metadata['degradation'])}")
+    if metadata.get("licence"):
+        _say(f"{weights} are licensed: {metadata['licence']}")
+    open_source = _open_pictures(source, frame_rate) if source.is_dir() else _open_video(source, threads)
+    with claim_device(device) as where, open_source as reader:
+        open_target = _picture_target(target) if is_folder else _video_target(target, reader, crf, threads)
+        with open_target as writer:
+            restored = upscale_frames(model, reader.frames(writer.copy), phase=phase, device=where)
+            shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
+            count = 0
+            for count, picture in enumerate(shown, 1):  # noqa: B007
+                writer.write(picture, *reader.stamps.popleft())
+            if not count:
+                raise DataError(f"{source}: expected at least one frame, got none")
+
+
+def upscale_frames(
+    model: VideoModel, frames: Iterable[np.ndarray], *, phase: float, device: str = "cpu"
+) -> Iterator[np.ndarray]:
+    """Upscale a stream of frames to 8-bit RGB, ``model.look_ahead`` frames behind the input.
+
+    Parameters
+    ----------
+    model : VideoModel
+        In evaluation mode.
+    frames : iterable of np.ndarray
+        (h, w, 3) uint8 RGB each.
+    phase : float
+        HR coordinate of the centre of LR pixel 0, for the chroma.
+    device : str
+        Torch device.
+
+    Yields
+    ------
+    np.ndarray
+        (scale * h, scale * w, 3) uint8 RGB.
+    """
+    waiting: deque[np.ndarray] = deque()
+
+    def remember() -> Iterator[np.ndarray]:
+        for frame in frames:
+            waiting.append(frame)
+            yield frame
+
+    for sr in restore_stream(model, remember(), device=device):
+        lr = waiting.popleft()
+        is_luma = model.output == "y"
+        yield colorize(sr, lr, scale=model.scale, phase=phase) if is_luma else to_picture(sr)
+
+
+def _check_paths(source: Path, target: Path, is_folder: bool) -> None:
+    """Refuse a source or a target that cannot work, before anything takes time."""
+    if not source.exists():
+        raise DataError(f"{source}: expected a video file or a folder of PNG files, but there is none")
+    if target.exists() and os.path.samefile(source, target):
+        raise ConfigError(f"{target}: expected another target than the source, got the same")
+    if not is_folder and target.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"{target}: expected a video ending in {', '.join(FORMATS)} or a folder, whose name has no suffix"
+        )
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise DataError(f"{target}: expected a new or an empty folder for the PNG files, got a full one")
+        if is_folder and target.exists() and not target.is_dir():
+            raise DataError(f"{target}: expected a folder or a video's suffix, got a file without one")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def _say(message: str) -> None:
+    """Print a line to stderr without tearing the progress bar."""
+    tqdm.write(message, file=sys.stderr)
+
+
+# ---- weights -----------------------------------------------------------------------------------
+
+
+def find_weights(weights: str, data_root: Path) -> Path:
+    """Find weights; the authors' are downloaded and converted the first time.
+
+    Parameters
+    ----------
+    weights : str
+        A file of :mod:`rlsp.weights`, or ``released:<name>``.
+    data_root : Path
+        The checkpoints are downloaded to ``downloads`` in it, and kept converted in ``released``.
+
+    Returns
+    -------
+    Path
+        A safetensors file.
+
+    Raises
+    ------
+    ConfigError
+        There is no released checkpoint of that name.
+    DownloadError, DataError
+        The checkpoint cannot be had, or is not what it should be.
+    """
+    if not str(weights).startswith(RELEASED):
+        return Path(weights).expanduser()
+    from rlsp.released import CHECKPOINTS, checkpoint_facts, convert_checkpoint
+    from rlsp.sources import fetch
+
+    name = weights.removeprefix(RELEASED)
+    if name not in CHECKPOINTS:
+        known = ", ".join(RELEASED + known for known in CHECKPOINTS)
+        raise ConfigError(f"weights: expected a file or one of {known}, got {weights}")
+    path = data_root / "released" / f"{name}.safetensors"
+    if path.exists():
+        return path
+    config = fill_defaults(read_config())
+    facts = dict(checkpoint_facts(name))
+    download, prefix = facts.pop("download"), facts.pop("prefix")
+    manifest = data_root / "downloads" / download / "manifest.json"
+    fetch(download, {**config["downloads"][download], "first_frames": None}, manifest)
+    facts.setdefault("degradation", {**config["degradations"]["gaussian"], "scale": config["scale"]})
+    convert_checkpoint(manifest.parent / prefix, path, **facts)
+    return path
+
+
+def _known_phase(path: Path, metadata: dict[str, Any]) -> float:
+    """HR coordinate of LR pixel 0 in the degradation that weights were trained for."""
+    try:
+        return phase_of(metadata["degradation"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise DataError(f"{path}: expected weights that say what input they expect, got: {error}") from None
+
+
+def expectation(degradation: dict[str, Any]) -> str:
+    """Say what frames weights expect, and what that means for ordinary video.
+
+    Parameters
+    ----------
+    degradation : dict
+        Resolved degradation that the weights were trained for.
+    """
+    if degradation["kind"] == "bicubic":
+        return "expects bicubically reduced frames; ordinary video fits"
+    # the centre of LR pixel 0 is at HR (scale - 1) / 2 in ordinary video
+    shift = (degradation["scale"] - 1) / 2 - phase_of(degradation)
+    where = "up and left" if shift > 0 else "down and right"
+    return (
+        f"expects frames blurred with sigma {degradation['sigma']:g} and sampled at phase "
+        f"{degradation['phase']}; ordinary video is sharper than that: the result is over-sharpened"
+        + (f" and shifted by {abs(shift):g} output pixels {where}" if shift else "")
+    )
+
+
+# ---- sources -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StreamFormat:
+    """How the frames of a source are timed, coloured and shaped.
+
+    Attributes
+    ----------
+    time_base : Fraction
+        Unit of time stamps, seconds.
+    rate : Fraction
+        Average frames per second.
+    matrix : int or None
+        Matrix coefficients of H.273, None where the source names none that can be converted.
+    color_range : int
+        1 for limited (16..235), 2 for full (0..255).
+    primaries, transfer : int
+        Of H.273, 2 where the source names none; passed on, since no conversion changes them.
+    has_full_chroma : bool
+        Whether each pixel has its own chroma.
+    pixel_aspect : Fraction
+        Width of a pixel by its height, upright.
+    """
+
+    time_base: Fraction
+    rate: Fraction
+    matrix: int | None = None
+    color_range: int = _LIMITED
+    primaries: int = _UNSPECIFIED
+    transfer: int = _UNSPECIFIED
+    has_full_chroma: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+
+
+class PictureSource:
+    """PNG files as frames of equal duration.
+
+    Attributes
+    ----------
+    total : int or None
+        Number of frames, as far as known.
+    audio : list
+        Audio streams.
+    format : StreamFormat
+        Known when the first frame was given.
+    stamps : deque of (int, int)
+        Time stamp and duration of each frame given and not taken from here.
+    """
+
+    def __init__(self, files: list[Path], frame_rate: Fraction | int) -> None:
+        self.files, self.total, self.audio = files, len(files), []
+        self.format = StreamFormat(time_base=1 / Fraction(frame_rate), rate=Fraction(frame_rate))
+        self.stamps: deque[tuple[int, int]] = deque()
+
+    def frames(self, pass_on: PassOn) -> Iterator[np.ndarray]:
+        """Read the frames, (H, W, 3) uint8 RGB each."""
+        for index, frame in enumerate(read_pictures(self.files)):
+            self.stamps.append((index, 1))
+            yield frame
+
+
+class VideoSource:
+    """The first video stream of a file, and its audio streams; the attributes are :class:`PictureSource`'s."""
+
+    def __init__(self, path: Path, container: "av.container.InputContainer", stream: "av.VideoStream") -> None:
+        self.path, self.container, self.stream = path, container, stream
+        self.audio = list(container.streams.audio)
+        self.stamps: deque[tuple[int, int]] = deque()
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.total = stream.frames or None
+        if not self.total and container.duration:
+            self.total = round(container.duration / 1_000_000 * self.rate)
+        self.format: StreamFormat | None = None
+        self.last_stamp = (-1, 1)
+
+    def frames(self, pass_on: PassOn) -> Iterator[np.ndarray]:
+        """Decode the frames, (H, W, 3) uint8 RGB each, upright; packets of audio are passed on between them."""
+        first_shape, has_warned = None, False
+        with _readable(self.path):
+            for packet in self.container.demux(self.stream, *self.audio):
+                if packet.stream is not self.stream:
+                    self._shift_packet(packet)
+                    pass_on(packet)
+                    continue
+                for frame in packet.decode():
+                    rgb = decoded_rgb(frame)
+                    if first_shape is None:
+                        first_shape, self.format = rgb.shape, self._format_of(frame)
+                    self._check_shape(rgb, first_shape)
+                    if frame.interlaced_frame and not has_warned:
+                        has_warned = True
+                        _say(f"{self.path}: warning: interlaced video; de-interlace it first, or combs are enlarged")
+                    self._stamp(frame)
+                    yield rgb
+
+    def _check_shape(self, rgb: np.ndarray, first: tuple[int, ...]) -> None:
+        if rgb.shape != first:
+            raise DataError(
+                f"{self.path}: expected frames of {first[1]}x{first[0]} like the first, "
+                f"got {rgb.shape[1]}x{rgb.shape[0]}"
+            )
+
+    def _start(self, time_base: Fraction) -> int:
+        """Time stamp that becomes 0: transport streams begin anywhere; a late stream stays late."""
+        return max(0, round(Fraction(self.container.start_time or 0, 1_000_000) / time_base))
+
+    def _shift_packet(self, packet: "av.Packet") -> None:
+        if packet.dts is not None:
+            start = self._start(packet.time_base)
+            packet.dts -= start
+            if packet.pts is not None:
+                packet.pts -= start
+
+    def _stamp(self, frame: "av.VideoFrame") -> None:
+        """Note the time of a frame; what a stream leaves out or gets wrong is made to go on."""
+        duration = frame.duration or max(1, round(1 / (self.rate * self.stream.time_base)))
+        last, last_duration = self.last_stamp
+        pts = last + last_duration if frame.pts is None else frame.pts - self._start(self.stream.time_base)
+        self.last_stamp = (max(pts, last + 1), duration)
+        self.stamps.append(self.last_stamp)
+
+    def _format_of(self, frame: "av.VideoFrame") -> StreamFormat:
+        matrix, context = int(frame.colorspace), self.stream.codec_context
+        aspect = self.stream.sample_aspect_ratio or Fraction(1)
+        is_rgb = frame.format.is_rgb
+        return StreamFormat(
+            time_base=self.stream.time_base,
+            rate=self.rate,
+            matrix=matrix if matrix in _MATRICES and not is_rgb else None,
+            color_range=_FULL if int(frame.color_range) == _FULL and not is_rgb else _LIMITED,
+            primaries=int(context.color_primaries),
+            transfer=int(context.color_trc),
+            has_full_chroma=is_rgb or "444" in frame.format.name,
+            pixel_aspect=1 / aspect if round(frame.rotation / 90) % 2 else aspect,
+        )
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell in one line why a video cannot be read."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: expected a video that can be decoded, got: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _open_pictures(folder: Path, frame_rate: Fraction | int) -> Iterator[PictureSource]:
+    yield PictureSource(list_frames(folder), frame_rate)
+
+
+@contextlib.contextmanager
+def _open_video(path: Path, threads: int | None) -> Iterator[VideoSource]:
+    import av
+    from av.stream import Disposition
+
+    with _readable(path), av.open(os.path.abspath(path)) as container:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise DataError(f"{path}: expected a video, got a file without a video stream")
+        streams[0].thread_type = "AUTO"
+        streams[0].codec_context.thread_count = threads or 0
+        yield VideoSource(path, container, streams[0])
+
+
+# ---- targets -----------------------------------------------------------------------------------
+
+
+class PictureTarget:
+    """A folder of PNG files named by the number of the frame."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+
+    def copy(self, packet: "av.Packet") -> None:
+        """Drop a packet of audio: pictures have no sound."""
+
+    def write(self, picture: np.ndarray, pts: int, duration: int) -> None:
+        """Write the next frame, (H, W, 3) uint8 RGB."""
+        write_png(self.folder / f"{self.count:08d}.png", picture)
+        self.count += 1
+
+
+@contextlib.contextmanager
+def _picture_target(folder: Path) -> Iterator[PictureTarget]:
+    """Give a folder beside `folder`, moved onto it at the end or removed after an error."""
+    folder = folder.resolve()
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary.mkdir()
+    try:
+        yield PictureTarget(temporary)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class VideoTarget:
+    """A video file with H.264 frames like those of the source in all but their size, and its sound."""
+
+    def __init__(
+        self,
+        path: Path,
+        container: "av.container.OutputContainer",
+        source: PictureSource | VideoSource,
+        crf: float,
+        threads: int | None,
+    ) -> None:
+        self.path, self.container, self.source = path, container, source
+        self.crf, self.threads = crf, threads
+        self.stream: av.VideoStream | None = None
+        self.audio: dict[int, AudioTarget] = {}
+        self.waiting: list[av.Packet] = []
+
+    def copy(self, packet: "av.Packet") -> None:
+        """Take a packet of audio; those before the first frame wait for it."""
+        if self.stream is None:
+            self.waiting.append(packet)
+        elif packet.stream.index in self.audio:
+            with _writable(self.path):
+                self.audio[packet.stream.index].write(packet)
+
+    def write(self, picture: np.ndarray, pts: int, duration: int) -> None:
+        """Encode the next frame, (H, W, 3) uint8 RGB."""
+        with _writable(self.path):
+            if self.stream is None:
+                self._open(*picture.shape[:2])
+            frame = self._encodable(picture)
+            frame.pts, frame.time_base, frame.duration = pts, self.source.format.time_base, duration
+            self.container.mux(self.stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
+        if self.stream is not None:
+            self.container.mux(self.stream.encode(None))
+            for audio in self.audio.values():
+                audio.finish()
+
+    def _open(self, height: int, width: int) -> None:
+        """Set all streams up, now that the size of the frames is known."""
+        form = self.source.format
+        has_full_chroma = form.has_full_chroma or height % 2 or width % 2
+        self.stream = self.container.add_stream("libx264", rate=form.rate, options={"crf": str(self.crf)})
+        context = self.stream.codec_context
+        context.width, context.height = width, height
+        context.pix_fmt = "yuv444p" if has_full_chroma else "yuv420p"
+        context.time_base = form.time_base
+        context.sample_aspect_ratio = form.pixel_aspect
+        self.matrix = form.matrix or (_BT709 if height >= 720 else _BT601)
+        context.colorspace, context.color_range = self.matrix, form.color_range
+        context.color_primaries, context.color_trc = form.primaries, form.transfer
+        context.thread_count = self.threads or 0
+        context.flags |= 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets last as long as their frames
+        for stream in self.source.audio:
+            target = open_audio(self.path, self.container, stream)
+            if target is not None:
+                self.audio[stream.index] = target
+        waiting, self.waiting = self.waiting, []
+        for packet in waiting:
+            self.copy(packet)
+
+    def _encodable(self, picture: np.ndarray) -> "av.VideoFrame":
+        """Convert a picture to the matrix, range and pixel format of the stream."""
+        import av
+        from av.video.reformatter import Interpolation
+
+        matrix = 5 if self.matrix == _BT601 else self.matrix  # swscale has one number for both BT.601 codes
+        return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format=self.stream.codec_context.pix_fmt,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            src_color_range=_FULL,
+            dst_color_range=self.source.format.color_range,
+            interpolation=int(
+                Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+            ),
+        )
+
+
+class AudioTarget:
+    """An audio stream copied packet by packet, or encoded anew."""
+
+    def __init__(self, container: "av.container.OutputContainer", stream: "av.AudioStream", is_copy: bool) -> None:
+        self.container, self.stream, self.is_copy = container, stream, is_copy
+
+    def write(self, packet: "av.Packet") -> None:
+        """Write a packet of the source."""
+        if not self.is_copy:
+            for frame in packet.decode():
+                self.container.mux(self.stream.encode(frame))
+        elif packet.dts is not None:  # the empty packet at the end of a stream has none
+            packet.stream = self.stream
+            self.container.mux(packet)
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if not self.is_copy:
+            self.container.mux(self.stream.encode(None))
+
+
+def open_audio(
+    path: Path, container: "av.container.OutputContainer", source: "av.AudioStream"
+) -> AudioTarget | None:
+    """Add an audio stream like one of the source; as AAC where the container does not take its codec.
+
+    Returns
+    -------
+    AudioTarget or None
+        None, after a warning, where the stream cannot even be decoded.
+    """
+    if source.codec_context is None:
+        _say(f"{path}: warning: audio stream {source.index} is of an unknown kind and is left out")
+        return None
+    try:
+        stream, is_copy = container.add_stream_from_template(source), True
+    except ValueError:
+        _say(f"{path}: warning: {path.suffix} takes no {source.codec_context.name} audio; it is encoded as AAC")
+        stream, is_copy = container.add_stream("aac", rate=source.codec_context.sample_rate), False
+        stream.codec_context.layout = source.codec_context.layout
+    if source.language:
+        stream.metadata["language"] = source.language
+    return AudioTarget(container, stream, is_copy)
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Tell in one line why a video cannot be written."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _video_target(
+    path: Path, source: PictureSource | VideoSource, crf: float, threads: int | None
+) -> Iterator[VideoTarget]:
+    """Give a file beside `path`, moved onto it at the end or removed after an error."""
+    import av
+
+    with replace_when_complete(path) as temporary, _writable(path):
+        with av.open(str(temporary.absolute()), "w", format=FORMATS[path.suffix.lower()]) as container:
+            target = VideoTarget(path, container, source, crf, threads)
+            yield target
+            target.finish()

@@ -1,0 +1,143 @@
+"""Made score, runtime and training rows for the tests of the reporting."""
+
+import numpy as np
+import pandas as pd
+
+SWITCHES = ("adjacent", "feedback", "state")
+ABLATION = {
+    "rlsp-5-32-frames": (False, False, False),
+    "rlsp-5-32-adjacent": (True, False, False),
+    "rlsp-5-32-feedback": (True, True, False),
+    "rlsp-5-32": (True, True, True),
+}
+PROTOCOLS = {
+    "paper": {"channel": "y", "crop": 8, "trim": [2, 2], "average": "video"},
+    "full": {"channel": "y", "crop": 0, "trim": [0, 0], "average": "frame"},
+    "rgb": {"channel": "rgb", "crop": 8, "trim": [0, 0], "average": "video"},
+}
+
+
+def made_study(**changes):
+    models = {name: dict(zip(SWITCHES, on, strict=True)) for name, on in ABLATION.items()}
+    study = {
+        "study": "made",
+        "protocols": PROTOCOLS,
+        "headline_protocol": "paper",
+        "ablation": list(ABLATION),
+        "models": models | {"rlsp-3-16": {}, "rlsp-7-128-with-a-very-long-name.and-more": {}},
+        "reference_model": "rlsp-5-32",
+        "device": "laptop cpu",
+    }
+    return study | changes
+
+
+def made_scores(
+    runs,
+    clips=(("photos", "coffee", 16), ("photos", "motor", 16), ("city", "shot-2", 49)),
+    crops=(0, 8),
+    seed=0,
+):
+    """Rows of `runs` = [(run, model, origin, recipe, seed, degradation, base PSNR)], from a cold start."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for run, model, origin, recipe, run_seed, degradation, base in runs:
+        for number, (dataset, clip, frames) in enumerate(clips):
+            for frame in range(frames):
+                psnr = base + 2.5 * number + 0.15 * np.sin(frame / 3) + random.normal(0, 0.05)
+                psnr -= 1.5 * np.exp(-frame / 2) * (origin == "trained")
+                for crop in crops:
+                    value = psnr - 0.2 * (crop == 0)
+                    rows.append(
+                        {
+                            **{
+                                "study": "made",
+                                "run": run,
+                                "origin": origin,
+                                "model": model,
+                                "recipe": recipe,
+                            },
+                            **{
+                                "seed": run_seed,
+                                "degradation": degradation,
+                                "dataset": dataset,
+                                "clip": clip,
+                            },
+                            **{"frame": frame, "crop": crop, "mse_y": 255**2 / 10 ** (value / 10)},
+                            **{"psnr_y": value, "ssim_y": 0.8 + (value - 25) / 50, "psnr_rgb": value - 1.3},
+                            "tof": 0.2 + (30 - base) / 40 + 0.02 * number if frame else None,
+                            "warp_error": (12.0 + 30 - base) / 10000 if frame else None,
+                        }
+                    )
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def made_runs(seeds=(0,), degradations=("gaussian",), long_name=True):
+    models = [*ABLATION, "rlsp-3-16", *(["rlsp-7-128-with-a-very-long-name.and-more"] if long_name else [])]
+    runs = []
+    for degradation in degradations:
+        runs.append((f"bicubic.{degradation}", "bicubic", "interpolation", None, None, degradation, 23.6))
+        for number, model in enumerate(models):
+            for seed in seeds:
+                run = f"{model}.{degradation}.s{seed}"
+                psnr = 24.5 + 0.5 * number + 0.05 * seed
+                runs.append((run, model, "trained", "demo", seed, degradation, psnr))
+        runs.append((f"duf-52l.{degradation}", "duf-52l", "released-frames", None, None, degradation, 27.3))
+    return runs
+
+
+def made_runtime(models, device="laptop cpu", modes=("eager",), seed=1):
+    random = np.random.default_rng(seed)
+    rows = []
+    for number, model in enumerate(models):
+        for mode in modes:
+            for repeat in range(11):
+                rows.append(
+                    {
+                        **{"study": "made", "model": model, "spec_hash": f"{number:08x}", "device": device},
+                        **{"threads": 2, "precision": "fp32", "mode": mode, "lr_height": 90, "lr_width": 160},
+                        **{"boundary": "network", "batch": 1, "repeat": repeat},
+                        "runtime_ms": 3.0 * 1.9**number * (1 + abs(random.normal(0, 0.05))),
+                        **{"parameters": 10_000 * 3**number, "gmac_per_frame": 0.2 * 3**number},
+                        "peak_memory_mb": 300.0 + 10 * number,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def made_training(runs, steps=600, seed=2):
+    random = np.random.default_rng(seed)
+    step = np.arange(10, steps + 1, 10)
+    parts = []
+    for run, model, origin, recipe, run_seed, degradation, base in runs:
+        if origin != "trained":
+            continue
+        loss = 0.02 * np.exp(-step / 150) + 0.003 + random.normal(0, 2e-4, len(step)) + (30 - base) / 5000
+        parts.append(
+            pd.DataFrame(
+                {
+                    **{"run": run, "model": model, "recipe": recipe, "degradation": degradation},
+                    **{"seed": run_seed, "step": step, "loss": loss, "psnr": -10 * np.log10(loss)},
+                    **{"learning_rate": 0.003, "steps_per_second": 20.0},
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def write_made(folder, *, seeds=(0,), degradations=("gaussian",), study=None, clips=None, long_name=True):
+    """Collect and summarise a made study; returns the facts of it."""
+    from rlsp.reporting.tables import collect_tables, write_tables
+
+    study = study or made_study()
+    runs = made_runs(seeds, degradations, long_name)
+    scores = made_scores(runs, **({"clips": clips} if clips else {}))
+    raw = folder / "raw"
+    raw.mkdir(parents=True)
+    scores.to_csv(raw / "scores.csv", index=False)
+    timed = dict.fromkeys(model for _, model, origin, *_ in runs if origin == "trained")
+    made_runtime(timed).to_csv(raw / "runtime.csv", index=False)
+    made_training(runs).to_csv(raw / "training.csv", index=False)
+    tables = folder / "tables"
+    collect_tables([raw / "scores.csv"], [raw / "runtime.csv"], [raw / "training.csv"], tables)
+    write_tables(tables, study)
+    return study

@@ -1,0 +1,152 @@
+import copy
+
+import pytest
+import yaml
+
+from rlsp.config import ROOT, Study, check_owner, fill_defaults, read_config, record_owner, study_files
+from rlsp.errors import ConfigError
+
+
+@pytest.fixture
+def demo():
+    return read_config(ROOT / "config" / "demo.yaml")
+
+
+def changed(config, path, value):
+    """Copy a configuration with one value set, or taken out where it is None."""
+    config = copy.deepcopy(config)
+    place = config
+    *parents, last = path
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["reicpes"], {}, "reicpes: unknown key; did you mean recipes"),
+        (["recipes", "demo", "step"], 5, "recipes.demo.step: unknown key; did you mean steps"),
+        (["models", "rlsp-3-16", "filers"], 5, "models.rlsp-3-16.filers: unknown key; did you mean filters"),
+        (["models", "rlsp-3-16", "filters"], "16", "models.rlsp-3-16.filters: expected integer, got '16'"),
+        (["recipes", "demo", "learning_rate"], "1e-3", "recipes.demo.learning_rate: expected number.*write 0.001"),
+        (["recipes", "demo", "schedule"], "linear", "recipes.demo.schedule: expected one of constant, cosine"),
+        (["study"], "../evil", "study: name '../evil' does not fit"),
+        (["study"], "a/b", "study: name 'a/b' does not fit"),
+        (["study"], "Demo", "study: name 'Demo' does not fit"),
+        (["models", "a..b"], {"arch": "rlsp"}, "models: name 'a..b' does not fit"),
+        (["datasets", "x/y"], {"source": "folder", "path": "p"}, "datasets: name 'x/y' does not fit"),
+        (["datasets", "own"], {"source": "floder", "path": "p"}, "datasets.own.source: expected one of"),
+        (["datasets", "own"], {"source": "folder"}, "datasets.own.path: missing"),
+        (["models", "own"], {"arch": "rslp"}, "models.own.arch: text 'rslp' does not fit"),
+        (["degradations", "g"], {"kind": "gaussian", "sigma": 0}, "degradations.g.sigma: .*minimum"),
+        (["runs", 0, "models"], ["rlsp-9-9"], "runs .*models: unknown name 'rlsp-9-9'; .*known: "),
+        (["runs", 0, "recipe"], "dmeo", "recipe: unknown name 'dmeo'; did you mean demo"),
+        (["runs", 0, "degradations"], ["blur"], "degradations: unknown name 'blur'"),
+        (["runs", 0, "seed"], [1], "runs.0.seed: unknown key; did you mean seeds"),
+        (["test_sets"], ["vid5"], "test_sets: unknown name 'vid5'; did you mean vid4"),
+        (["test_sets"], ["moves-train"], "train set moves-train and test set moves-train share"),
+        (["headline_protocol"], "best", "headline_protocol: unknown name 'best'"),
+        (["protocols", "crop8-all-frame", "crop"], 4, r"crop8-all-frame.crop: expected one of score.crops \[0, 8\]"),
+        (["ablation"], ["full"], "ablation: unknown name 'full'"),
+        (["recipes", "demo", "crop"], 41, "recipes.demo.crop: expected at most 40 LR pixels.*got 41"),
+        (["recipes", "demo", "frames"], 15, "recipes.demo.frames: expected at most 14.*got 15"),
+        (["recipes", "demo", "checkpoint_every"], 30, "checkpoint_every: expected a multiple of log_every 20"),
+        (["datasets", "city-test", "download"], "town", "datasets.city-test.download: unknown name 'town'"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_the_key(demo, path, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Study(changed(demo, path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_are_expanded_in_one_place(demo):
+    config = changed(demo, ["runs", 0, "seeds"], [0, 1])
+    study = Study(changed(config, ["runs", 0, "degradations"], ["gaussian", "bicubic"]))
+    assert len(study.runs) == 7 * 2 * 2 + 1
+    assert study.runs["rlsp-5-32.bicubic.s1"].seed == 1
+    assert study.runs["bicubic.gaussian"].kind == "interpolation"
+
+
+def test_same_run_twice_is_refused(demo):
+    with pytest.raises(ConfigError, match="run rlsp-3-16.gaussian.s0 is there already; give the entry a tag"):
+        Study(changed(demo, ["runs"], [demo["runs"][0], demo["runs"][0]]))
+
+
+def test_runs_from_elsewhere(demo):
+    entries = [
+        {"name": "mine", "frames": "some/folder", "degradations": ["bicubic"]},
+        {"name": "tuned", "weights": "my/model.safetensors", "degradations": ["gaussian"]},
+        {"name": "duf", "frames": "released:duf-52l", "degradations": ["gaussian-1.6"], "test_sets": ["vid4"]},
+    ]
+    study = Study(changed(demo, ["runs"], demo["runs"] + entries))
+    assert [(study.runs[r].kind, study.runs[r].origin) for r in ("mine.bicubic", "tuned.gaussian")] == [
+        ("frames", "external"),
+        ("weights", "external"),
+    ]
+    assert study.runs["duf.gaussian-1.6"].test_sets == ("vid4",)
+    assert str(study.weights("tuned.gaussian")) == "my/model.safetensors"
+
+
+def test_defaults_come_from_the_schema_at_every_depth(demo):
+    config = fill_defaults(demo)
+    assert config["scale"] == 4
+    assert config["score"]["crops"] == [0, 8]
+    assert config["recipes"]["paper"]["schedule"] == "constant"
+    assert config["degradations"]["gaussian"]["truncate"] == 4.0
+    assert config["models"]["rlsp-7-64"]["output"] == "y"
+    assert config["datasets"]["moves-test"]["pan"] == [1.0, 0.25]
+    assert config["runs"][0]["seeds"] == [0]
+
+
+def test_a_training_depends_on_its_own_entries_only(demo):
+    before = Study(demo).training("rlsp-3-16.gaussian.s0")
+    more = changed(demo, ["models", "rlsp-9-9"], {"arch": "rlsp", "layers": 9, "filters": 9})
+    more = changed(more, ["protocols", "crop0-all-frame", "trim"], [1, 1])
+    assert Study(more).training("rlsp-3-16.gaussian.s0") == before
+    other = changed(demo, ["recipes", "demo", "steps"], 700)
+    assert Study(other).training_folder("rlsp-3-16.gaussian.s0") != Study(demo).training_folder(
+        "rlsp-3-16.gaussian.s0"
+    )
+
+
+def test_paper_recipe_is_the_papers(demo):
+    """Batch, length, crop, rate and steps of the released train.py; glorot and 0..255 are what it leaves as they are."""
+    recipe = fill_defaults(demo)["recipes"]["paper"]
+    expected = {"steps": 10**6, "batch": 4, "crop": 64, "frames": 10, "learning_rate": 0.0001, "schedule": "constant",
+                "init": "glorot-uniform", "input_range": 255, "clip_norm": None, "context": "real"}  # fmt: skip
+    assert {key: recipe[key] for key in expected} == expected
+
+
+def test_results_of_another_study_file_are_not_touched(demo, tmp_path):
+    study = Study(demo, results=tmp_path)
+    check_owner(study, ["config/demo.yaml"])
+    record_owner(study, ["config/demo.yaml"])
+    check_owner(study, ["config/demo.yaml"])
+    with pytest.raises(ConfigError, match="holds the results of config/demo.yaml, and mine.yaml has the same name"):
+        check_owner(study, ["mine.yaml"])
+
+
+def test_study_files_do_not_depend_on_where_the_repository_lies(tmp_path):
+    files = [str(ROOT / "config" / "catalogue.yaml"), str(ROOT / "config" / "demo.yaml"), str(tmp_path / "x.yaml")]
+    assert study_files(files) == [str(tmp_path / "x.yaml"), "config/demo.yaml"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", ""])
+def test_files_that_are_no_map(tmp_path, text):
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="study.yaml: "):
+        read_config(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_study_file_is_valid(file):
+    if file.stem != "catalogue":
+        study = Study.from_file(file)
+        assert study.name == file.stem
+        assert yaml.safe_load(file.read_text())["study"] == file.stem

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+
+from rlsp.errors import ConfigError
+from rlsp.models import build_model
+from rlsp.models.shuffle import shuffle_down, shuffle_up
+from rlsp.runtime import count_macs, count_parameters
+
+
+def small(**spec):
+    torch.manual_seed(0)
+    return build_model({"arch": "rlsp", "layers": 3, "filters": 8, **spec}).eval()
+
+
+def clip(frames=5, height=6, width=7):
+    return torch.rand(2, frames, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
+
+
+# Byte sizes of the released checkpoints and the released PyTorch module.
+@pytest.mark.parametrize(
+    ("spec", "parameters"),
+    [
+        ({"filters": 48}, 163_216),
+        ({"filters": 64}, 282_128),
+        ({}, 1_080_336),
+        ({"filters": 256}, 4_225_040),
+        ({"filters": 48, "output": "rgb"}, 190_896),
+        ({"filters": 64, "output": "rgb"}, 319_024),
+        ({"output": "rgb"}, 1_154_096),
+        ({"filters": 256, "output": "rgb"}, 4_372_528),
+    ],
+)
+def test_parameters_as_released(spec, parameters):
+    assert count_parameters(build_model({"arch": "rlsp", **spec})) == parameters
+
+
+@pytest.mark.parametrize(
+    ("spec", "gmac"),
+    [({"filters": 48}, 21.1), ({"filters": 64}, 36.5), ({}, 139.9), ({"filters": 256, "output": "rgb"}, 566.4)],
+)
+def test_operations_for_a_full_hd_frame(spec, gmac):
+    """Every weight of a 3x3 convolution is used once for each LR pixel."""
+    macs = count_macs({"arch": "rlsp", **spec}, (270, 480))
+    weights = sum(p.numel() for p in build_model({"arch": "rlsp", **spec}).parameters() if p.ndim == 4)
+    assert macs == weights * 270 * 480
+    assert macs / 1e9 == pytest.approx(gmac, abs=0.05)
+
+
+def test_shuffle_puts_channels_where_the_released_code_does():
+    packed = torch.arange(2 * 2 * 3.0).reshape(1, 12, 1, 1)
+    up = shuffle_up(packed, 2)
+    # channel (row * 2 + column) * 3 + colour
+    assert up[0, 0].tolist() == [[0, 3], [6, 9]]
+    assert up[0, 2].tolist() == [[2, 5], [8, 11]]
+    torch_order = torch.nn.functional.pixel_shuffle(packed, 2)
+    assert not torch.equal(up, torch_order)
+
+
+def test_shuffle_down_undoes_shuffle_up():
+    packed = torch.rand(2, 3, 48, 5, 6)
+    assert torch.equal(shuffle_down(shuffle_up(packed, 4), 4), packed)
+
+
+@pytest.mark.parametrize("output", ["y", "rgb"])
+@pytest.mark.parametrize("switches", [{}, {"adjacent": False}, {"feedback": False}, {"state": False}])
+def test_stepping_equals_forward(output, switches):
+    model, frames = small(output=output, **switches), clip()
+    padded = torch.cat([frames[:, :1], frames, frames[:, -1:]], 1) if model.look_behind else frames
+    carry, stepped = None, []
+    for t in range(frames.shape[1]):
+        sr, carry = model.step(padded[:, t : t + 1 + 2 * model.look_behind], carry)
+        stepped.append(sr)
+    assert torch.equal(torch.stack(stepped, 1), model(frames))
+    assert stepped[0].shape == (2, 1 if output == "y" else 3, 24, 28)
+
+
+def changed_outputs(model, frame):
+    """Which output frames react to a change of one input frame."""
+    frames = clip()
+    other = frames.clone()
+    other[:, frame] = 255 - other[:, frame]
+    return [t for t in range(5) if not torch.equal(model(frames)[:, t], model(other)[:, t])]
+
+
+def test_output_depends_on_frames_up_to_the_next_one():
+    assert changed_outputs(small(), 3) == [2, 3, 4]
+    assert changed_outputs(small(), 0) == [0, 1, 2, 3, 4]
+
+
+def test_switches_cut_what_they_say():
+    assert changed_outputs(small(adjacent=False, feedback=False, state=False), 2) == [2]
+    assert changed_outputs(small(feedback=False, state=False), 2) == [1, 2, 3]
+    assert changed_outputs(small(adjacent=False, state=False), 2) == [2, 3, 4]
+    assert changed_outputs(small(adjacent=False, feedback=False), 2) == [2, 3, 4]
+
+
+def test_without_weights_the_output_is_the_nearest_neighbour_luma():
+    model = small()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    frames = clip()
+    red, green, blue = frames[:, :, :1], frames[:, :, 1:2], frames[:, :, 2:]
+    luma = (65.738 * red + 129.057 * green + 25.064 * blue) / 256 + 16
+    nearest = luma.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    torch.testing.assert_close(model(frames), nearest)
+    assert torch.count_nonzero(build_zeroed(residual=False)(frames)) == 0
+
+
+def build_zeroed(**spec):
+    model = small(**spec)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    return model
+
+
+def test_input_range_is_invisible_outside():
+    frames = clip()
+    narrow = build_zeroed(input_range=1, output="rgb")(frames)
+    torch.testing.assert_close(narrow, build_zeroed(output="rgb")(frames))
+
+
+@pytest.mark.parametrize("spec", [{}, {"output": "rgb"}, {"input_range": 1}, {"adjacent": False}])
+def test_loss_is_the_mean_squared_error_of_the_output(spec):
+    model, lr = small(**spec), clip()
+    hr = torch.rand(2, 5, 3, 24, 28) * 255
+    expected = torch.mean((model(lr) - model.target(hr)) ** 2)
+    torch.testing.assert_close(model.loss(lr, hr), expected)
+
+
+def test_loss_with_real_neighbours_equals_the_middle_of_a_longer_clip():
+    model, lr = small(state=False, feedback=False), clip(7)
+    hr = torch.rand(2, 5, 3, 24, 28) * 255
+    expected = torch.mean((model(lr)[:, 1:-1] - model.target(hr)) ** 2)
+    torch.testing.assert_close(model.loss(lr, hr), expected)
+
+
+def test_one_frame_clip_works():
+    assert small()(clip(1)).shape == (2, 1, 1, 24, 28)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"arch": "rslp"}, "expected one of rlsp, bicubic"),
+        ({"arch": "rlsp", "filers": 3}, "filers"),
+        ({"arch": "rlsp", "layers": 1}, "at least 2"),
+        ({"arch": "rlsp", "output": "yuv"}, "'y' or 'rgb'"),
+        ({"arch": "no.such.module:Model"}, "cannot import"),
+    ],
+)
+def test_wrong_specifications(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(spec)
+
+
+def test_own_model_by_its_import_path():
+    model = build_model({"arch": "rlsp.models.rlsp:RLSP", "filters": 8})
+    assert count_parameters(model) == count_parameters(build_model({"arch": "rlsp", "filters": 8}))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cpu_and_gpu_agree():
+    model, frames = small(filters=32, layers=7), clip(8, 32, 32)
+    torch.backends.cudnn.allow_tf32 = False
+    on_gpu = model.cuda()(frames.cuda()).cpu()
+    np.testing.assert_allclose(on_gpu, model.cpu()(frames).detach(), atol=0.05)

@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlsp.errors import ConfigError, DataError
+from rlsp.reporting.protocols import (
+    apply_protocol,
+    leave_one_clip_out,
+    mean_over_clips,
+    mse_of_psnr,
+    protocol_label,
+    ssim_label,
+    variant_labels,
+)
+
+LABELS = {
+    **{"study": "made", "run": "a", "origin": "trained", "model": "m", "recipe": "demo", "seed": 0},
+    **{"degradation": "gaussian", "dataset": "set"},
+}
+
+
+def protocol(**changes):
+    return {"channel": "y", "crop": 8, "trim": [0, 0], "average": "frame"} | changes
+
+
+def rows(mse_y, *, clip="one", crop=8, rgb_offset=-1.0, **labels):
+    mse_y = np.asarray(mse_y, float)
+    with np.errstate(divide="ignore"):
+        psnr = 10 * np.log10(255**2 / mse_y)
+    return pd.DataFrame(
+        {
+            **(LABELS | labels),
+            **{"clip": clip, "frame": range(len(mse_y)), "crop": crop, "mse_y": mse_y, "psnr_y": psnr},
+            **{"ssim_y": 0.5 + 0.01 * np.arange(len(mse_y)), "psnr_rgb": psnr + rgb_offset},
+            "tof": [None, *np.arange(1.0, len(mse_y))],
+            "warp_error": [None, *np.arange(1.0, len(mse_y)) * 10],
+        }
+    )
+
+
+def test_frame_and_video_averages_are_those_worked_out_by_hand():
+    # mean squared errors 1 and 100: 48.1308 and 28.1308 dB; their mean 50.5 is 31.0979 dB
+    scores = rows([1, 100])
+    assert apply_protocol(scores, protocol())["psnr"].item() == pytest.approx(38.1308, abs=5e-5)
+    video = apply_protocol(scores, protocol(average="video"))["psnr"].item()
+    assert video == pytest.approx(31.0979, abs=5e-5)
+
+
+def test_rgb_video_average_is_that_of_the_squared_errors_behind_the_psnr():
+    scores = rows([1, 100], rgb_offset=0.0)
+    video = apply_protocol(scores, protocol(channel="rgb", average="video"))["psnr"].item()
+    assert video == pytest.approx(31.0979, abs=5e-5)
+    assert mse_of_psnr(10 * math.log10(255**2 / 7.25)) == pytest.approx(7.25, rel=1e-12)
+    lower = apply_protocol(rows([1, 100]), protocol(channel="rgb"))["psnr"].item()
+    assert lower == pytest.approx(37.1308, abs=5e-5)
+
+
+def test_trim_drops_the_first_and_last_frames():
+    scores = rows([9999, 9999, 1, 1, 9999])
+    result = apply_protocol(scores, protocol(trim=[2, 1]))
+    assert result["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
+    assert result["n_frames"].item() == 2
+    assert result["ssim"].item() == pytest.approx(0.525)
+
+
+def test_temporal_metrics_have_their_own_trim_whatever_the_protocol():
+    # seven frames: tOF of the pairs ending in frames 3 and 4 (TecoGAN's cutfr = 2), warping error of all six
+    for trim in ([0, 0], [2, 3]):
+        result = apply_protocol(rows([1] * 7), protocol(trim=trim))
+        assert result["tof"].item() == pytest.approx(3.5)
+        assert result["warp_error"].item() == pytest.approx(35.0)
+
+
+def test_clips_too_short_for_tof_have_none():
+    result = apply_protocol(rows([1] * 5), protocol())
+    assert math.isnan(result["tof"].item())
+    assert result["warp_error"].item() == pytest.approx(25.0)
+
+
+def test_frames_are_sorted_before_they_are_trimmed():
+    scores = rows([9999, 1, 1]).iloc[[1, 2, 0]]
+    assert apply_protocol(scores, protocol(trim=[1, 0]))["psnr"].item() == pytest.approx(48.1308, abs=5e-5)
+
+
+def test_crop_chooses_among_the_scored_ones():
+    scores = pd.concat([rows([1, 1]), rows([100, 100], crop=0)])
+    assert apply_protocol(scores, protocol(crop=0))["psnr"].item() == pytest.approx(28.1308, abs=5e-5)
+    with pytest.raises(ConfigError, match=r"expected a crop that was scored \(0, 8\), got 4"):
+        apply_protocol(scores, protocol(crop=4))
+
+
+def test_identical_frames_are_infinite():
+    scores = rows([0, 0])
+    for channel, average in (("y", "frame"), ("y", "video"), ("rgb", "video")):
+        result = apply_protocol(scores, protocol(channel=channel, average=average))
+        assert result["psnr"].item() == math.inf
+
+
+def test_runs_without_rgb_pictures_have_no_rgb_value_and_half_a_clip_is_an_error():
+    scores = rows([1, 1]).assign(psnr_rgb=np.nan)
+    assert math.isnan(apply_protocol(scores, protocol(channel="rgb"))["psnr"].item())
+    scores.loc[0, "psnr_rgb"] = 40.0
+    with pytest.raises(DataError, match=r"a: set/one: psnr_rgb: .* 1 are empty"):
+        apply_protocol(scores, protocol(channel="rgb"))
+
+
+def test_runs_without_seed_or_recipe_are_kept():
+    scores = pd.concat([rows([1]), rows([100], run="b", seed=None, recipe=None, origin="interpolation")])
+    scores = scores.astype({"seed": "Int64"})
+    result = apply_protocol(scores, protocol())
+    assert list(result["run"]) == ["a", "b"]
+    assert result["seed"].isna().tolist() == [False, True]
+    assert len(mean_over_clips(result)) == 2
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (rows([1, 1]).drop(columns="psnr_rgb"), "missing columns psnr_rgb"),
+        (pd.concat([rows([1]), rows([1], study="other", run="b")]), "expected one study, got made, other"),
+        (
+            pd.concat([rows([1, 1]), rows([1, 1])]),
+            r"a: set/one: expected each frame 0..3 once, got 0, 0, 1, 1",
+        ),
+        (rows([1, 1, 1]).drop(index=1), r"expected each frame 0..1 once, got 0, 2"),
+        (rows([1, 1]).iloc[:0], "expected at least one row"),
+    ],
+)
+def test_incomplete_scores_are_refused(broken, message):
+    with pytest.raises(DataError, match=message):
+        apply_protocol(broken, protocol())
+
+
+@pytest.mark.parametrize("trim", [[1, 1], [2, 0], [0, 9]])
+def test_a_trim_that_leaves_nothing_is_refused(trim):
+    with pytest.raises(
+        DataError, match=rf"set/one: a trim of {trim[0]}\+{trim[1]} leaves none of its 2 frames"
+    ):
+        apply_protocol(rows([1, 1]), protocol(trim=trim))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channel": "yuv"}, "channel: expected 'y' or 'rgb', got 'yuv'"),
+        ({"average": "mean"}, "average: expected 'frame' or 'video', got 'mean'"),
+        ({"trim": [2]}, r"trim: two of them, got crop: 8, trim: \[2\]"),
+        ({"trim": [-1, 0]}, "trim"),
+        ({"crop": 1.5}, "crop"),
+        ({"window": 11}, "expected the keys .* got .*window"),
+    ],
+)
+def test_wrong_protocols_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        protocol_label(protocol(**changes))
+
+
+def test_labels_name_everything():
+    paper = protocol(trim=[2, 2], average="video")
+    assert protocol_label(paper) == "PSNR-Y, crop 8, trim 2+2, video"
+    assert protocol_label(protocol(channel="rgb", crop=0)) == "PSNR-RGB, crop 0, trim 0+0, frame"
+    assert ssim_label(paper) == "SSIM-Y, crop 8, trim 2+2, frame"
+
+
+def test_clips_count_the_same_whatever_their_length():
+    scores = pd.concat([rows([1]), rows([100] * 9, clip="two")])
+    mean = mean_over_clips(apply_protocol(scores, protocol()))
+    assert mean["psnr"].item() == pytest.approx(38.1308, abs=5e-5)
+    assert (mean["n_clips"].item(), mean["n_frames"].item()) == (2, 10)
+
+
+def test_each_clip_is_left_out_in_turn():
+    scores = pd.concat([rows([1]), rows([100], clip="two"), rows([10000], clip="three")])
+    result = leave_one_clip_out(apply_protocol(scores, protocol())).set_index("left_out")
+    assert result.loc["one", "psnr"] == pytest.approx(18.1308, abs=5e-5)
+    assert result.loc["two", "psnr"] == pytest.approx(28.1308, abs=5e-5)
+    assert result.loc["three", "psnr"] == pytest.approx(38.1308, abs=5e-5)
+    assert leave_one_clip_out(apply_protocol(rows([1]), protocol())).empty
+
+
+def test_variants_are_named_as_short_as_tells_them_apart():
+    def label(run, **changes):
+        return LABELS | {"run": run} | changes
+
+    def names(*labels):
+        return list(variant_labels(pd.DataFrame(labels)))
+
+    assert names(label("a"), label("b", seed=1)) == ["m", "m"]
+    released = label("r", origin="released-weights", recipe=None, seed=None)
+    assert names(label("a"), released) == ["m (trained)", "m (released weights)"]
+    assert names(label("a"), label("b", recipe="paper")) == ["m (demo)", "m (paper)"]
+    assert names(label("a"), label("other-set")) == ["a", "other-set"]
+    assert names(label("a"), label("mine", model=None, origin="external")) == ["m", "mine"]

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+
+from rlsp.clips import open_clips, pack_clip, read_manifest, read_png, write_manifest
+from rlsp.color import rgb_to_y
+from rlsp.degradation import degrade
+from rlsp.errors import DataError
+from rlsp.models import build_model
+from rlsp.restoration import colorize, restore_by_interpolation, restore_dataset, restore_stream, restore_with_weights
+from rlsp.weights import save_weights
+
+GAUSSIAN = {
+    "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
+    "rounding": "rint",
+}  # fmt: skip
+BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
+
+
+def smooth_clip(frames=5, height=64, width=80):
+    rows, columns = np.mgrid[:height, :width]
+    waves = [
+        [128 + 90 * np.sin((columns + 2 * t) / 9 + c) * np.cos(rows / (11 + c)) for c in range(3)]
+        for t in range(frames)
+    ]
+    return np.moveaxis(np.array(waves), 1, -1).astype(np.uint8)
+
+
+def tiny_model(**spec):
+    torch.manual_seed(0)
+    return build_model({"arch": "rlsp", "layers": 3, "filters": 8, **spec}).eval()
+
+
+@pytest.fixture
+def lr_manifest(tmp_path):
+    path = tmp_path / "lr" / "manifest.json"
+    clips = {name: degrade(smooth_clip(frames), GAUSSIAN) for name, frames in (("a", 5), ("b", 1))}
+    entries = {n: pack_clip(iter(f), path.parent / f"{n}.npy", scale=1) for n, f in clips.items()}
+    write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+    return path
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("spec", [{}, {"output": "rgb"}, {"adjacent": False}])
+def test_streaming_equals_forward(frames, spec):
+    model = tiny_model(**spec)
+    lr = degrade(smooth_clip(frames), GAUSSIAN)
+    streamed = np.stack(list(restore_stream(model, iter(lr))))
+    whole = model(torch.from_numpy(lr).permute(0, 3, 1, 2)[None].float())[0].detach()
+    whole = whole.permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(streamed.reshape(whole.shape), whole, atol=1e-3)
+
+
+def test_streaming_asks_for_one_frame_ahead_and_keeps_no_more():
+    asked = []
+
+    def source():
+        for index, frame in enumerate(degrade(smooth_clip(5), GAUSSIAN)):
+            asked.append(index)
+            yield frame
+
+    stream = restore_stream(tiny_model(), source())
+    next(stream)
+    assert asked == [0, 1]
+    next(stream)
+    assert asked == [0, 1, 2]
+
+
+def test_no_frames_give_no_frames():
+    assert list(restore_stream(tiny_model(), iter([]))) == []
+
+
+def test_luma_model_writes_luma_and_colour(lr_manifest, tmp_path):
+    target = tmp_path / "restored" / "made" / "manifest.json"
+    restore_dataset(tiny_model(), lr_manifest, target, run="run", phase=0)
+    manifest = read_manifest_of_frames(target)
+    assert manifest["run"] == "run"
+    assert manifest["dataset"] == "made"
+    assert [len(manifest["clips"][name]["y"]) for name in ("a", "b")] == [5, 1]
+    luma = read_png(target.parent / manifest["clips"]["a"]["y"][3])
+    color = read_png(target.parent / manifest["clips"]["a"]["rgb"][3])
+    assert luma.shape == (64, 80)
+    assert color.shape == (64, 80, 3)
+    streamed = list(restore_stream(tiny_model(), open_clips(lr_manifest)["a"]))[3]
+    assert np.array_equal(luma, np.rint(np.clip(streamed, 0, 255)).astype(np.uint8))
+
+
+def read_manifest_of_frames(path):
+    import json
+
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(("spec", "phase"), [(GAUSSIAN, 0), (BICUBIC, 1.5)])
+def test_chroma_lies_where_the_luma_lies(spec, phase):
+    """With the true luma, colour comes back; with the phase of the other degradation it is off at the edges."""
+    hr = smooth_clip(1)
+    lr = degrade(hr, spec)[0]
+    luma = rgb_to_y(hr[0])
+
+    def error(at):
+        return np.abs(colorize(luma, lr, scale=4, phase=at)[8:-8, 8:-8].astype(float) - hr[0][8:-8, 8:-8]).mean()
+
+    assert error(phase) < 1.5
+    assert error(1.5 - phase) > 1.5 * error(phase)
+
+
+def test_rounding_keeps_the_luma_of_the_picture():
+    hr = smooth_clip(1)
+    restored = colorize(rgb_to_y(hr[0]), degrade(hr, GAUSSIAN)[0], scale=4, phase=0)
+    assert np.abs(rgb_to_y(restored) - rgb_to_y(hr[0])).max() < 1.0
+
+
+def test_interpolation_is_a_run_like_any_other(lr_manifest, tmp_path):
+    target = tmp_path / "restored" / "made" / "manifest.json"
+    restore_by_interpolation(lr_manifest, target, run="bicubic.gaussian", degradation=GAUSSIAN, threads=1)
+    files = read_manifest_of_frames(target)["clips"]["a"]
+    assert files["y"] is None
+    picture = read_png(target.parent / files["rgb"][2])
+    assert np.abs(picture.astype(float) - smooth_clip(5)[2])[8:-8, 8:-8].mean() < 3
+
+
+def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    save_weights(weights, tiny_model(), {"model": {"arch": "rlsp", "layers": 3, "filters": 8}})
+    for name, threads in (("one", 1), ("two", 1)):
+        target = tmp_path / name / "made" / "manifest.json"
+        restore_with_weights(
+            weights, lr_manifest, target, run="r", degradation=GAUSSIAN, threads=threads, device="cpu"
+        )
+    pictures = [(tmp_path / name / "made" / "a" / "y" / "00000002.png").read_bytes() for name in ("one", "two")]
+    assert pictures[0] == pictures[1]
+    streamed = list(restore_stream(tiny_model(), open_clips(lr_manifest)["a"]))[2]
+    saved = read_png(tmp_path / "one" / "made" / "a" / "y" / "00000002.png")
+    assert np.abs(saved - np.clip(streamed, 0, 255)).max() <= 0.501
+
+
+def test_missing_lr_is_named(tmp_path):
+    with pytest.raises(DataError, match="manifest.json"):
+        restore_by_interpolation(
+            tmp_path / "manifest.json", tmp_path / "out" / "manifest.json", run="r", degradation=GAUSSIAN, threads=1
+        )
+
+
+def test_manifest_is_written_last(lr_manifest, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rlsp.restoration.write_png", full_disk)
+    target = tmp_path / "restored" / "made" / "manifest.json"
+    with pytest.raises(OSError, match="No space left"):
+        restore_dataset(tiny_model(), lr_manifest, target, run="run", phase=0)
+    assert not target.exists()
+    assert read_manifest(lr_manifest)["dataset"] == "made"

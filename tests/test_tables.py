@@ -1,0 +1,267 @@
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_tables import ABLATION, made_runs, made_runtime, made_scores, made_study, made_training, write_made
+
+from rlsp.errors import ConfigError, DataError
+from rlsp.reporting.compare import compare, comparison_markdown
+from rlsp.reporting.printing import Section, escape_tex, markdown_text, number_text, tex_text
+from rlsp.reporting.protocols import psnr_of_mse
+from rlsp.reporting.tables import (
+    TRAINING_COLUMNS,
+    collect_tables,
+    headline_timing,
+    read_table,
+    summarise_ablation,
+    summarise_accuracy,
+    summarise_runtime,
+    write_tables,
+)
+
+SUMMARIES = ("accuracy", "leave_one_clip_out", "ablation", "runtime", "complexity", "temporal")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    write_made(folder, seeds=(0, 1, 2), degradations=("gaussian", "bicubic"))
+    return folder / "tables"
+
+
+def write_scores(folder, scores):
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.to_csv(folder / "scores.csv", index=False)
+    return folder / "scores.csv"
+
+
+def test_every_summary_is_written_and_parses(made):
+    for name in SUMMARIES:
+        table = pd.read_csv(made / f"{'runtime_summary' if name == 'runtime' else name}.csv")
+        assert len(table) > 0
+        check_markdown((made / f"{name}.md").read_text(encoding="utf-8"))
+        check_tex((made / f"{name}.tex").read_text(encoding="utf-8"))
+    assert json.loads((made / "study.json").read_text()) == made_study()
+
+
+def check_markdown(text):
+    for block in text.strip().split("\n\n"):
+        lines = block.split("\n")
+        if lines[0].startswith("|"):
+            assert len({line.count(" | ") for line in lines}) == 1
+        else:
+            assert all(
+                fact in block for fact in ("Study made", "device", "seeds: 0, 1, 2", "budget: demo 600")
+            )
+
+
+def check_tex(text):
+    for table in text.split(r"\begin{table}")[1:]:
+        columns = len(re.search(r"\\begin\{tabular\}\{(l r*)\}".replace(" ", ""), table)[1])
+        body = [line for line in table.split("\n") if line.endswith(r"\\")]
+        assert all(line.count(" & ") == columns - 1 for line in body[1:])
+        assert not re.search(r"(?<!\\)[_%#$](?!\\pm)", re.sub(r"\$\\pm\$|\\label.*", "", table))
+
+
+def test_accuracy_equals_hand_computed_values(made):
+    scores = pd.read_csv(made / "scores.csv")
+    accuracy = pd.read_csv(made / "accuracy.csv")
+    chosen = scores[(scores["model"] == "rlsp-5-32") & (scores["crop"] == 8) & (scores["clip"] == "motor")]
+    chosen = chosen[(chosen["degradation"] == "bicubic") & chosen["frame"].between(2, 13)]
+    by_seed = [psnr_of_mse(rows["mse_y"].mean()) for _, rows in chosen.groupby("seed")]
+    row = accuracy[(accuracy["variant"] == "rlsp-5-32") & (accuracy["clip"] == "motor")]
+    row = row[(row["degradation"] == "bicubic") & (row["protocol"] == "paper")].iloc[0]
+    assert row["psnr"] == pytest.approx(np.mean(by_seed), abs=1e-9)
+    assert row["psnr_std"] == pytest.approx(np.std(by_seed, ddof=1), abs=1e-9)
+    assert row["ssim"] == pytest.approx(chosen["ssim_y"].mean(), abs=1e-9)
+    assert (row["n_seeds"], row["seeds"], row["n_frames"]) == (3, "0 1 2", 12)
+    assert row["run"].split() == [f"rlsp-5-32.bicubic.s{seed}" for seed in range(3)]
+    assert row["protocol_label"] == "PSNR-Y, crop 8, trim 2+2, video"
+
+
+def test_mean_over_clips_is_the_mean_of_the_clips_for_each_data_set(made):
+    accuracy = pd.read_csv(made / "accuracy.csv")
+    rows = accuracy[(accuracy["variant"] == "rlsp-3-16") & (accuracy["degradation"] == "gaussian")]
+    rows = rows[(rows["protocol"] == "full") & (rows["dataset"] == "photos")].set_index("clip")
+    assert rows.loc["mean", "psnr"] == pytest.approx(rows.loc[["coffee", "motor"], "psnr"].mean(), abs=1e-9)
+    assert (rows.loc["mean", "n_clips"], rows.loc["mean", "n_frames"]) == (2, 32)
+
+
+def test_every_printed_number_names_channel_crop_trim_average_and_degradation(made):
+    text = (made / "accuracy.md").read_text(encoding="utf-8")
+    for head in re.findall(r"^\| method \|.*$", text, flags=re.M):
+        for cell in head.split(" | ")[1:-3]:
+            assert re.search(
+                r"(PSNR-(Y|RGB)|SSIM-Y), crop \d, trim \d\+\d, (frame|video), (gaussian|bicubic)", cell
+            )
+
+
+def test_a_single_seed_has_no_spread():
+    accuracy = summarise_accuracy(made_scores(made_runs()), made_study()["protocols"])
+    assert accuracy["psnr_std"].isna().all()
+    assert (accuracy["n_seeds"] == 1).all()
+    assert number_text(26.894, 2, float("nan")) == "26.89"
+    assert number_text(26.894, 2, 0.031) == "26.89 ± 0.03"
+    assert number_text(float("nan"), 2) == "–"
+
+
+def test_ablation_has_the_rows_of_the_study_in_order_with_switches_and_gains(made):
+    ablation = pd.read_csv(made / "ablation.csv")
+    rows = ablation[(ablation["dataset"] == "city") & (ablation["degradation"] == "gaussian")]
+    rows = rows[rows["protocol"] == "paper"]
+    assert list(rows["model"]) == list(ABLATION)
+    switches = [tuple(row) for row in rows[["adjacent", "feedback", "state"]].itertuples(index=False)]
+    assert switches == list(ABLATION.values())
+    assert np.isnan(rows["gain"].iloc[0])
+    assert rows["gain"].iloc[1:].tolist() == pytest.approx(np.diff(rows["psnr"]).tolist(), abs=1e-9)
+    assert rows["parameters"].tolist() == [10_000, 30_000, 90_000, 270_000]
+
+
+def test_a_model_missing_from_the_ablation_leaves_the_others():
+    study = made_study(ablation=["rlsp-5-32-frames", "not-run", "rlsp-5-32"])
+    accuracy = summarise_accuracy(made_scores(made_runs()), study["protocols"])
+    timing = summarise_runtime(made_runtime([]).reindex(columns=["model"]))
+    table = summarise_ablation(accuracy, study, timing)
+    paper = table[(table["protocol"] == "paper") & (table["dataset"] == "city")]
+    assert list(paper["row"]) == [1, 3]
+    assert paper["state"].tolist() == [False, True]
+
+
+def test_runtime_summary_equals_hand_computed_values():
+    runtime = made_runtime(["slow", "fast"])
+    runtime["runtime_ms"] = [*range(10, 21), *range(1, 12)]
+    table = summarise_runtime(runtime, "slow").set_index("model")
+    assert table.loc["slow", ["median_ms", "q10_ms", "q90_ms"]].tolist() == [15, 11, 19]
+    assert table.loc["fast", ["median_ms", "q10_ms", "q90_ms"]].tolist() == [6, 2, 10]
+    assert table.loc["fast", "fps"] == pytest.approx(1000 / 6)
+    assert table.loc["fast", "time_ratio"] == pytest.approx(0.4)
+    assert summarise_runtime(runtime, None)["time_ratio"].tolist() == [2.5, 1.0]
+    assert summarise_runtime(runtime, "absent")["time_ratio"].isna().all()
+
+
+def test_times_of_two_devices_or_modes_never_mix():
+    runtime = pd.concat(
+        [made_runtime(["a", "b"], modes=("eager", "compile")), made_runtime(["a", "b"], device="gpu")]
+    )
+    timing = summarise_runtime(runtime, "a")
+    assert len(timing) == 6
+    assert (timing[timing["model"] == "a"]["time_ratio"] == 1.0).all()
+    shown = headline_timing(timing, "gpu")
+    assert set(shown["device"]) == {"gpu"}
+    shown = headline_timing(timing)
+    assert list(shown["model"]) == ["a", "b"]
+    assert set(shown["mode"]) == {"eager"}
+
+
+def test_training_rows_get_the_labels_of_their_run(tmp_path):
+    scores = write_scores(tmp_path, made_scores(made_runs()))
+    run = "rlsp-5-32.gaussian.s0"
+    log = tmp_path / "weights" / run / "training.csv"
+    log.parent.mkdir(parents=True)
+    made_training(made_runs())[["step", "loss", "psnr", "learning_rate", "steps_per_second"]][:5].to_csv(
+        log, index=False
+    )
+    collect_tables([scores], [], [log], tmp_path / "tables")
+    training = read_table(tmp_path / "tables" / "training.csv", TRAINING_COLUMNS)
+    assert training[["run", "model", "recipe", "degradation"]].drop_duplicates().values.tolist() == [
+        [run, "rlsp-5-32", "demo", "gaussian"]
+    ]
+    assert training["seed"].tolist() == [0] * 5
+
+
+def test_a_study_without_training_and_times_still_has_all_tables(tmp_path):
+    runs = [run for run in made_runs() if run[2] != "trained"]
+    collect_tables([write_scores(tmp_path, made_scores(runs))], [], [], tmp_path / "tables")
+    write_tables(tmp_path / "tables", made_study())
+    for name in SUMMARIES:
+        assert (tmp_path / "tables" / f"{name}.md").exists()
+    assert (tmp_path / "tables" / "runtime.md").read_text() == "Not measured in this study.\n"
+    assert "budget: nothing trained" in (tmp_path / "tables" / "accuracy.md").read_text(encoding="utf-8")
+
+
+def test_collected_numbers_are_the_same_to_the_last_bit(tmp_path):
+    scores = made_scores(made_runs()[:2])
+    collect_tables([write_scores(tmp_path, scores)], [], [], tmp_path / "tables")
+    collected = read_table(tmp_path / "tables" / "scores.csv", scores.columns)
+    assert (collected["psnr_y"].to_numpy() == scores["psnr_y"].to_numpy()).all()
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
+    scores = made_scores([("007", "nan", "external", "1e3", 0, "gaussian", 25.0)], clips=[("1", "000", 3)])
+    collect_tables([write_scores(tmp_path, scores)], [], [], tmp_path / "tables")
+    row = read_table(tmp_path / "tables" / "scores.csv", []).iloc[0]
+    assert row[["run", "model", "recipe", "dataset", "clip"]].tolist() == ["007", "nan", "1e3", "1", "000"]
+
+
+def test_methods_with_other_frames_are_marked_as_not_comparable(tmp_path):
+    runs = made_runs()
+    scores = pd.concat(
+        [
+            made_scores(runs[:1], clips=[("photos", "coffee", 9)]),
+            made_scores(runs[1:2], clips=[("photos", "coffee", 16)]),
+        ]
+    )
+    collect_tables([write_scores(tmp_path, scores)], [], [], tmp_path / "tables")
+    write_tables(tmp_path / "tables", made_study())
+    assert "not comparable" in (tmp_path / "tables" / "accuracy.md").read_text(encoding="utf-8")
+
+
+def test_broken_inputs_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.csv: expected a table, there is no such file"):
+        collect_tables([tmp_path / "absent.csv"], [], [], tmp_path / "tables")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match=r"empty\.csv: expected a CSV table"):
+        collect_tables([], [tmp_path / "empty.csv"], [], tmp_path / "tables")
+    scores = made_scores(made_runs()[:1])
+    path = write_scores(tmp_path, scores.drop(columns=["tof", "crop"]))
+    with pytest.raises(DataError, match=r"scores\.csv: missing columns crop, tof"):
+        collect_tables([path], [], [], tmp_path / "tables")
+    other = write_scores(tmp_path / "other", scores.assign(study="other"))
+    path = write_scores(tmp_path, scores)
+    with pytest.raises(DataError, match="scores: expected one study, got made, other"):
+        collect_tables([path, other], [], [], tmp_path / "tables")
+
+
+def test_wrong_facts_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="study: missing device"):
+        write_tables(tmp_path, {"study": "made", "protocols": {}, "headline_protocol": "paper"})
+    with pytest.raises(ConfigError, match="headline_protocol: expected one of paper, full, rgb, got 'best'"):
+        write_tables(tmp_path, made_study(headline_protocol="best"))
+
+
+def test_special_characters_are_escaped():
+    assert escape_tex("a_b 10% & {x} ± \\") == r"a\_b 10\% \& \{x\} $\pm$ \textbackslash{}"
+    section = Section("caption", [("", "name"), ("g", "n|m")], [["a_b", "1 ± 2"]])
+    assert "| a_b | 1 ± 2 |" in markdown_text([section])
+    assert r"n\|m<br>g" in markdown_text([section])
+    assert r"a\_b & 1 $\pm$ 2 \\" in tex_text([section], "some_name")
+    assert r"\label{tab:some-name-1}" in tex_text([section], "some_name")
+
+
+def test_two_studies_side_by_side(made, tmp_path):
+    runs = [("mine", "rlsp-5-32", "released-weights", None, None, "gaussian", 30.0)]
+    scores = made_scores(runs).assign(study="other")
+    folder = tmp_path / "other"
+    collect_tables([write_scores(folder, scores)], [], [], folder / "tables")
+    renamed = {"headline": made_study()["protocols"]["paper"]}
+    write_tables(
+        folder / "tables", made_study(study="other", protocols=renamed, headline_protocol="headline")
+    )
+    table = compare(made.parent, folder)
+    assert list(table["dataset"]) == ["photos", "city"]
+    assert table["psnr_difference"].tolist() == (table["psnr_b"] - table["psnr_a"]).tolist()
+    assert table["is_comparable"].all()
+    assert table["origin_b"].unique().tolist() == ["released-weights"]
+    text = comparison_markdown(table, "made", "other")
+    assert f"{table['psnr_difference'][0]:+.2f}" in text
+    with pytest.raises(DataError, match="found none"):
+        compare(folder, write_unlike(tmp_path / "unlike"))
+
+
+def write_unlike(folder):
+    scores = made_scores([("x", "unlike", "external", None, None, "gaussian", 20.0)])
+    collect_tables([write_scores(folder, scores)], [], [], folder / "tables")
+    write_tables(folder / "tables", made_study())
+    return folder

@@ -1,0 +1,251 @@
+"""The workflow as a user runs it, on a study of a minute."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from rlsp.config import ROOT
+
+pytestmark = pytest.mark.workflow
+TINY = ROOT / "tests" / "studies" / "tiny.yaml"
+TRAINED = ["rlsp-2-8.gaussian.s0", "frames-only.gaussian.s0", "rlsp-2-8.bicubic.s0"]
+
+
+def snakemake(folder, *arguments, study="study.yaml", check=True):
+    """Run Snakemake in a folder and return what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", study, *arguments]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if check:
+        assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def planned(folder, *arguments):
+    """Number of jobs of each rule that would run."""
+    printed = snakemake(folder, "--dry-run", *arguments)
+    if "Nothing to be done" in printed:
+        return {}
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE) if rule != "total"}
+
+
+def new_folder(folder, data_root=None, **changes):
+    """Lay out a working folder as a clone has it, with the tiny study in it."""
+    folder.mkdir(parents=True)
+    for name in ("workflow", "profiles", "config"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    study = yaml.safe_load(TINY.read_text())
+    if data_root:
+        study["data_root"] = str(data_root)
+    (folder / "study.yaml").write_text(yaml.safe_dump({**study, **changes}))
+    return folder
+
+
+def edit(folder, change):
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    change(study)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the tiny study has been run."""
+    folder = new_folder(tmp_path_factory.mktemp("workflow") / "clone")
+    plan = planned(folder)
+    assert plan["train"] == 3
+    snakemake(folder, "--cores", "2")
+    return folder
+
+
+@pytest.fixture
+def changeable(finished, tmp_path):
+    """A copy of the finished folder, modification times kept."""
+    return Path(shutil.copytree(finished, tmp_path / "copy", symlinks=True))
+
+
+def test_everything_a_user_expects_is_there(finished):
+    results = finished / "results" / "tiny"
+    for run in TRAINED:
+        for name in ("model.safetensors", "training.csv", "provenance.json"):
+            assert (results / "weights" / run / name).stat().st_size > 0
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    assert scores.groupby("run").size().to_dict() == dict.fromkeys([*TRAINED, *BASELINES], 6 * 2)
+    for name in ("accuracy", "ablation", "runtime", "temporal", "complexity"):
+        for suffix in (".csv", ".md", ".tex"):
+            assert (results / "tables" / f"{name}{suffix}").stat().st_size > 0
+    for name in ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal"):
+        for suffix in (".pdf", ".png"):
+            assert (results / "figures" / "numbers" / f"{name}{suffix}").stat().st_size > 1000
+    assert len(list((results / "figures" / "pictures").glob("*.png"))) == 4  # profiles and crops of two degradations
+    luma = results / "restored" / TRAINED[0] / "tiny-test"
+    assert len(list(luma.glob("*/y/*.png"))) == len(list(luma.glob("*/rgb/*.png"))) == 6
+
+
+BASELINES = ["bicubic.gaussian", "bicubic.bicubic"]
+
+
+def test_report_needs_nothing_else(finished):
+    page = (finished / "results" / "tiny" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 8
+    assert "rlsp-2-8" in page
+    loaded = re.findall(r"""(?:src|href)=["'](?!data:|#)([^"']+)""", page)
+    assert [url for url in loaded if not url.startswith("https://")] == []
+    assert not re.search(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']https?:", page)
+
+
+def test_second_run_does_nothing(finished):
+    assert planned(finished) == {}
+
+
+def test_changed_average_runs_only_the_aggregation(changeable):
+    edit(changeable, lambda study: study["protocols"]["crop8-trim1-video"].update(trim=[0, 2], average="frame"))
+    assert set(planned(changeable)) == {"tables", "figures", "pictures", "report", "study"}
+
+
+def test_added_model_trains_only_itself(changeable):
+    def add(study):
+        study["models"]["rlsp-3-4"] = {"arch": "rlsp", "layers": 3, "filters": 4}
+        study["runs"][0]["models"].append("rlsp-3-4")
+
+    edit(changeable, add)
+    plan = planned(changeable)
+    assert (plan["train"], plan["restore"], plan["score"], plan["time"]) == (1, 1, 1, 1)
+    assert not {"pack", "degrade", "flow"} & set(plan)
+
+
+def test_comment_in_a_script_runs_nothing(changeable):
+    for script in (changeable / "workflow" / "scripts").glob("*.py"):
+        script.write_text(script.read_text() + "# a comment\n")
+    assert planned(changeable) == {}
+
+
+def test_changed_recipe_trains_again(changeable):
+    edit(changeable, lambda study: study["recipes"]["tiny"].update(steps=50))
+    assert planned(changeable)["train"] == 3
+
+
+def test_lost_output_is_made_again(changeable):
+    shutil.rmtree(changeable / "results" / "tiny" / "figures" / "numbers")
+    (changeable / "results" / "tiny" / "scores" / TRAINED[0] / "tiny-test.csv").unlink()
+    plan = planned(changeable)
+    assert plan["score"] == plan["figures"] == 1
+    assert "restore" not in plan
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda study: study["recipes"]["tiny"].update(step=3), "recipes.tiny.step: unknown key; did you mean steps"),
+        (lambda study: study["runs"][0].update(train_set="tiny-test"), "train set tiny-test and test set tiny-test"),
+        (lambda study: study["runs"][0]["models"].append("rlsp-9-9"), "unknown name 'rlsp-9-9'"),
+    ],
+)
+def test_mistake_in_the_configuration_stops_before_any_job(tmp_path, change, message):
+    folder = new_folder(tmp_path / "clone")
+    edit(folder, change)
+    printed = snakemake(folder, "--cores", "1", check=False)
+    assert message in printed
+    assert not (folder / "results").exists()
+    assert not (folder / "data").exists()
+
+
+def test_other_file_with_the_same_study_name_is_refused(changeable):
+    (changeable / "other.yaml").write_text((changeable / "study.yaml").read_text())
+    printed = snakemake(changeable, "--dry-run", study="other.yaml", check=False)
+    assert "has the same name 'tiny'" in printed
+
+
+def processes_below(pid):
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(finished, tmp_path):
+    """Snakemake and its trainers get SIGKILL while they train; the same command again finishes the study."""
+    steps = {"steps": 400, "checkpoint_every": 20}
+    recipe = {**yaml.safe_load(TINY.read_text())["recipes"]["tiny"], **steps}
+    runs = yaml.safe_load(TINY.read_text())["runs"][:1]
+    changes = {"recipes": {"tiny": recipe}, "runs": runs}
+    target = "results/tiny/weights/rlsp-2-8.gaussian.s0/model.safetensors"
+    straight = new_folder(tmp_path / "straight", data_root=finished / "data", **changes)
+    snakemake(straight, "--cores", "1", target)
+
+    folder = new_folder(tmp_path / "killed", data_root=finished / "data", **changes)
+    command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", "1", target]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("results/tiny/training/*/state.pt")):
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        trainers = processes_below(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        for trainer in trainers:
+            trainer.kill()
+        process.wait()
+    assert not (folder / target).exists()
+    snakemake(folder, "--cores", "1", target)
+    assert (folder / target).read_bytes() == (straight / target).read_bytes()
+
+
+def test_snakemake_report(finished, tmp_path):
+    snakemake(finished, "--report", str(tmp_path / "report.zip"))
+    assert (tmp_path / "report.zip").stat().st_size > 100_000
+
+
+def test_figures_from_a_folder_of_tables(finished, tmp_path):
+    """The number-only figures come out the same from the tables alone."""
+    tables = shutil.copytree(finished / "results" / "tiny" / "tables", tmp_path / "tables")
+    command = [sys.executable, "-m", "rlsp", "figures", "--tables", str(tables), "--output", str(tmp_path / "out")]
+    subprocess.run(command, check=True, capture_output=True)
+    drawn = finished / "results" / "tiny" / "figures" / "numbers"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in drawn.iterdir())
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes() == (drawn / path.name).read_bytes()
+
+
+def test_steps_by_hand_give_the_same(finished, tmp_path):
+    """The command line twins of the rules make the bytes that the rules made."""
+    study = tmp_path / "study.yaml"
+    content = yaml.safe_load(TINY.read_text())
+    study.write_text(yaml.safe_dump({**content, "data_root": str(tmp_path / "data")}))
+    run, dataset = TRAINED[0], "tiny-test"
+    steps = [
+        ["pack", "tiny-train"], ["pack", dataset], ["degrade", "tiny-train", "gaussian"],
+        ["degrade", dataset, "gaussian"], ["flow", dataset], ["train", run], ["restore", run, dataset],
+        ["score", run, dataset],
+    ]  # fmt: skip
+    for step in steps:
+        command = [sys.executable, "-m", "rlsp", step[0], "--study", str(study), *step[1:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for path in (f"weights/{run}/model.safetensors", f"scores/{run}/{dataset}.csv"):
+        by_hand, by_rule = (root / "results" / "tiny" / path for root in (tmp_path, finished))
+        assert by_hand.read_bytes() == by_rule.read_bytes()
+
+
+def test_lint():
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_of_the_repository_plans(study, tmp_path):
+    if study.stem != "catalogue":
+        folder = new_folder(tmp_path / "clone")
+        snakemake(folder, "--dry-run", study=str(study))

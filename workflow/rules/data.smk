@@ -1,0 +1,70 @@
+# Clips: downloaded, packed to memory maps, degraded to LR, and their optical flow.
+
+
+localrules:
+    download,
+
+
+rule download:
+    output:
+        DATA / "downloads/{download}/manifest.json",
+    params:
+        name=lambda wildcards: STUDY.downloads[wildcards.download],
+        spec=lambda wildcards: STUDY.download(STUDY.downloads[wildcards.download]),
+    log:
+        RESULTS / "logs/download/{download}.log",
+    retries: 1
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/download.py"
+
+
+rule pack:
+    input:
+        lambda wildcards: STUDY.files_of(STUDY.packed[wildcards.packed]),
+    output:
+        DATA / "clips/{packed}/manifest.json",
+    params:
+        name=lambda wildcards: STUDY.packed[wildcards.packed],
+        spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
+        downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
+    log:
+        RESULTS / "logs/pack/{packed}.log",
+    threads: 2
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/pack.py"
+
+
+rule degrade:
+    input:
+        DATA / "clips/{packed}/manifest.json",
+    output:
+        DATA / "lr/{degraded}/{packed}/manifest.json",
+    params:
+        spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
+    log:
+        RESULTS / "logs/degrade/{degraded}/{packed}.log",
+    threads: 2
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/degrade.py"
+
+
+rule flow:
+    input:
+        DATA / "clips/{packed}/manifest.json",
+    output:
+        DATA / "flow/{packed}/manifest.json",
+    params:
+        code=source_hash("metrics.flow"),
+    log:
+        RESULTS / "logs/flow/{packed}.log",
+    threads: 2
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/flow.py"

@@ -1,0 +1,120 @@
+# Tidy tables, summaries, figures and the report. Everything here is cheap and runs near the user.
+
+
+localrules:
+    collect,
+    tables,
+    figures,
+    pictures,
+    report,
+
+
+rule collect:
+    input:
+        scores=STUDY.all_scores(),
+        runtime=STUDY.runtime(),
+        training=STUDY.training_logs(),
+    output:
+        multiext(str(STUDY.tables()) + "/", "scores.csv", "runtime.csv", "training.csv"),
+    params:
+        code=source_hash("reporting.tables"),
+    log:
+        RESULTS / "logs/collect.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/collect.py"
+
+
+rule tables:
+    input:
+        rules.collect.output,
+    output:
+        facts=STUDY.tables() / "study.json",
+        accuracy=report(
+            STUDY.tables() / "accuracy.csv", category="Tables", caption="../report/accuracy.rst"
+        ),
+        temporal=report(
+            STUDY.tables() / "temporal.csv", category="Tables", caption="../report/temporal.rst"
+        ),
+        runtime=report(
+            STUDY.tables() / "runtime_summary.csv", category="Tables", caption="../report/runtime.rst"
+        ),
+        complexity=report(
+            STUDY.tables() / "complexity.csv", category="Tables", caption="../report/complexity.rst"
+        ),
+        ablation=report(
+            STUDY.tables() / "ablation.csv", category="Tables", caption="../report/ablation.rst"
+        ),
+    params:
+        study=STUDY.facts(),
+        code=source_hash("reporting.tables", "reporting.protocols"),
+    log:
+        RESULTS / "logs/tables.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/tables.py"
+
+
+rule figures:
+    input:
+        rules.tables.output,
+    output:
+        report(
+            directory(STUDY.figures() / "numbers"),
+            patterns=["{figure}.png"],
+            category="Figures",
+            caption="../report/figures.rst",
+        ),
+    params:
+        code=source_hash("reporting"),
+    log:
+        RESULTS / "logs/figures.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/figures.py"
+
+
+rule pictures:
+    input:
+        rules.tables.output,
+        restored=[path for runs in STUDY.all_restored().values() for path in runs.values()],
+        clips=[entry["clips"] for entry in STUDY.picture_inputs()],
+        lr=[entry["lr"] for entry in STUDY.picture_inputs()],
+    output:
+        report(
+            directory(STUDY.figures() / "pictures"),
+            patterns=["{figure}.png"],
+            category="Figures",
+            caption="../report/pictures.rst",
+        ),
+    params:
+        entries=STUDY.picture_inputs(),
+        code=source_hash("reporting"),
+    log:
+        RESULTS / "logs/pictures.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/pictures.py"
+
+
+rule report:
+    input:
+        notebook=ROOT / "notebooks/report.ipynb",
+        tables=rules.tables.output,
+        figures=rules.figures.output,
+        pictures=rules.pictures.output,
+    output:
+        report(RESULTS / "report.html", category="Report", caption="../report/report.rst"),
+    params:
+        study=STUDY.name,
+        results=RESULTS,
+    log:
+        RESULTS / "logs/report.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/report.py"

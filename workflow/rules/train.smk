@@ -1,0 +1,48 @@
+# Weights: trained here, or converted from the authors' checkpoints.
+
+
+rule train:
+    input:
+        hr=lambda wildcards: ancient(STUDY.clips(STUDY.runs[wildcards.run].train_set)),
+        lr=lambda wildcards: ancient(STUDY.train_lr(wildcards.run)),
+    output:
+        weights=RESULTS / "weights/{run}/model.safetensors",
+        log=report(
+            RESULTS / "weights/{run}/training.csv",
+            category="Training",
+            labels={"run": "{run}"},
+            caption="../report/training.rst",
+        ),
+        provenance=RESULTS / "weights/{run}/provenance.json",
+    params:
+        spec=lambda wildcards: STUDY.training(wildcards.run),
+        folder=lambda wildcards: STUDY.training_folder(wildcards.run),
+        device=STUDY.config["device"],
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained")),
+    log:
+        RESULTS / "logs/train/{run}.log",
+    threads: lambda wildcards: STUDY.training(wildcards.run)["recipe"]["threads"]
+    resources:
+        gpu=STUDY.gpus,
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/train.py"
+
+
+rule convert:
+    input:
+        lambda wildcards: STUDY.released_checkpoint(wildcards.run)["manifest"],
+    output:
+        RESULTS / "weights/{run}/model.safetensors",
+    params:
+        checkpoint=lambda wildcards: STUDY.released_checkpoint(wildcards.run),
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("weights")),
+    log:
+        RESULTS / "logs/convert/{run}.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/convert.py"

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from rlsp.adoption import adopt_frames
+from rlsp.jobs import job
+
+with job(snakemake.log):
+    adopt_frames(
+        Path(snakemake.input.clips),
+        Path(snakemake.output[0]),
+        frames=Path(snakemake.input.frames),
+        run=snakemake.wildcards.run,
+    )

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.released import convert_checkpoint
+
+with job(snakemake.log):
+    convert_checkpoint(
+        Path(snakemake.params.checkpoint["prefix"]),
+        Path(snakemake.output[0]),
+        **snakemake.params.checkpoint["facts"],
+    )

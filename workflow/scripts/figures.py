@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.reporting.figures import redraw_figures
+
+with job(snakemake.log):
+    redraw_figures(Path(snakemake.input[0]).parent, Path(snakemake.output[0]))

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.restoration import restore_by_interpolation
+
+with job(snakemake.log):
+    restore_by_interpolation(
+        Path(snakemake.input.lr),
+        Path(snakemake.output[0]),
+        run=snakemake.wildcards.run,
+        degradation=snakemake.params.degradation,
+        threads=snakemake.threads,
+    )

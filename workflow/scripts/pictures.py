@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.reporting.pictures import draw_gallery
+
+with job(snakemake.log):
+    draw_gallery(snakemake.params.entries, Path(snakemake.output[0]))

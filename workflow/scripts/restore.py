@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.restoration import restore_with_weights
+
+with job(snakemake.log):
+    restore_with_weights(
+        Path(snakemake.input.weights),
+        Path(snakemake.input.lr),
+        Path(snakemake.output[0]),
+        run=snakemake.wildcards.run,
+        degradation=snakemake.params.degradation,
+        threads=snakemake.threads,
+        device=snakemake.params.device,
+    )
