@@ -155,6 +155,46 @@ def reference_command(args: argparse.Namespace) -> None:
     print(copy_reference(args.results))
 
 
+def claims_command(args: argparse.Namespace) -> None:
+    """Write the ledger of published claims from the tables of the released study and of others."""
+    from rlsp.reporting.claims import write_claims
+
+    study = Study.from_file(*args.study)
+    write_claims(study.tables(), study.facts(), [folder / "tables" for folder in args.others])
+    print(study.tables() / "claims.md")
+
+
+def upscale_command(args: argparse.Namespace) -> None:
+    """Restore one's own video or folder of PNG pictures at four times its size."""
+    from rlsp.upscaling import upscale
+
+    upscale(
+        args.source,
+        args.target,
+        weights=args.weights,
+        device=args.device or "auto",
+        threads=args.threads,
+        data_root=args.data_root,
+        crf=args.crf,
+        frame_rate=args.frame_rate,
+    )
+
+
+def diagnose_command(args: argparse.Namespace) -> None:
+    """Name what is wrong with a pair of restored clip and ground truth whose score is too low."""
+    import numpy as np
+
+    from rlsp.clips import read_frames
+    from rlsp.diagnosis import diagnose
+
+    findings = diagnose(*(np.stack(list(read_frames(path))) for path in (args.sr, args.hr)), scale=args.scale)
+    for finding in findings:
+        gain = f"PSNR {finding.psnr_before:.2f} dB, without it {finding.psnr_after:.2f} dB"
+        print(f"{finding.name}: {finding.message} ({gain})")
+    if not findings:
+        print("nothing found: no shift, frame offset, swapped channel, wrong range, matrix or blur")
+
+
 def keys_command(args: argparse.Namespace) -> None:
     """Describe every configuration key, as in config/README.md."""
     from rlsp.keys import list_keys
@@ -202,6 +242,21 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
     sub.add_argument("b", type=Path, help="another one")
     add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
+    sub = add("claims", claims_command, "study")
+    sub.set_defaults(study=[Path("config/released.yaml")])
+    sub.add_argument("others", type=Path, nargs="*", help="results of other studies, such as results/small")
+    sub = add("upscale", upscale_command, "device")
+    sub.add_argument("source", type=Path, help="video file, or folder of PNG pictures")
+    sub.add_argument("target", type=Path, help="video file (.mp4 .m4v .mov .mkv), or folder for PNG pictures")
+    sub.add_argument("--weights", required=True, help="released:7-48, released:7-64, or a .safetensors file")
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    sub.add_argument("--data-root", type=Path, default=Path("data"), help="folder for downloads")
+    sub.add_argument("--crf", type=float, default=16, help="quality of the video; lower is better")
+    sub.add_argument("--frame-rate", type=int, default=25, help="frames per second of a video made from pictures")
+    sub = add("diagnose", diagnose_command)
+    sub.add_argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures")
+    sub.add_argument("hr", type=Path, help="ground truth, likewise")
+    sub.add_argument("--scale", type=int, default=4, help="up-scaling factor")
     add("keys", keys_command)
     return parser
 

@@ -595,9 +595,32 @@ class Study:
         """The log of every training."""
         return [self.weights(run.id).with_name("training.csv") for run in self.runs_of("trained")]
 
+    def exactness_pairs(self) -> dict[str, list[str]]:
+        """Runs whose pictures must agree, by the name of the comparison."""
+        return {"--".join(pair): pair for pair in self.config["released"]["exactness"]}
+
+    def exactness_pair(self, name: str) -> list[Path]:
+        """Manifests of two runs whose pictures must agree, ours first."""
+        return [self.restored(run_id, self.runs[run_id].test_sets[0]) for run_id in self.exactness_pairs()[name]]
+
+    def full_frames(self) -> dict[str, int]:
+        """Frames of the downloaded test clips before a study takes the first ones only."""
+        specs = [self.config["datasets"][name] for name in self.test_sets]
+        return {
+            clip: entry["frames"]
+            for spec in specs
+            if spec["source"] == "frames"
+            for clip, entry in spec["clips"].items()
+        }
+
+    def claims(self) -> list[Path]:
+        """Ledger of published claims, in a study that keeps one."""
+        return [self.tables() / "claims.csv"] if self.config["released"]["claims"] else []
+
     def targets(self) -> list[Path]:
         """What a study is complete with."""
-        return [self.folder / "report.html"]
+        checks = [self.folder / "exactness" / f"{name}.csv" for name in self.exactness_pairs()]
+        return [self.folder / "report.html", *checks]
 
 
 def study_files(config_files: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from rlsp.errors import DataError
 
 MIN_GAIN = 0.3  # dB; what honest restoration errors let any of the remedies below gain by chance is less
 MIN_GAIN_SHARP = 0.05  # dB, for frames found too sharp by their spectrum
-BLOCK = 8  # HR pixels
+BLOCK = 32  # HR pixels; smaller ones keep too much of a restoration's own errors
 MIN_COLOR_GAIN = 1.5  # ratio of mean squared errors of block averages, before and after
 TIE = 0.2  # dB, between two explanations
 MAX_OFFSET = 3  # frames looked at before and after
@@ -190,8 +190,8 @@ def _frame_offset(pair: _Pair) -> Suspects:
         frames = tuple(pair.frames[i] for i in kept)
         now = _replace(pair, sr=pair.sr[kept], hr=pair.hr[kept], frames=frames)
         hr = _truth(pair, tuple(t + offset for t in frames))
-        direction = "later" if offset > 0 else "earlier"
-        message = f"frame t of SR shows frame t{offset:+d} of HR: its frames come {abs(offset)} {direction}"
+        side = "ahead of" if offset > 0 else "behind"
+        message = f"frame t of SR shows frame t{offset:+d} of HR: SR runs {abs(offset)} {side} HR"
         for suspect in _judge(now, "frame offset", message, hr=hr, offset=offset):
             if best is None or suspect[0].psnr_after > best[0].psnr_after:
                 best = suspect
@@ -278,8 +278,9 @@ def _coarse(clip: np.ndarray, margin: int) -> np.ndarray:
     inside = slice(CROP + margin, -CROP - margin)
     clip = clip[:, inside, inside]
     n, height, width, colors = clip.shape
-    rows, columns = height // BLOCK, width // BLOCK
-    blocks = clip[:, : rows * BLOCK, : columns * BLOCK].reshape(n, rows, BLOCK, columns, BLOCK, colors)
+    size = min(BLOCK, height // 4, width // 4)
+    rows, columns = height // size, width // size
+    blocks = clip[:, : rows * size, : columns * size].reshape(n, rows, size, columns, size, colors)
     return blocks.mean(axis=(2, 4), dtype=np.float64)
 
 
@@ -298,7 +299,7 @@ def _is_clearly_closer(mended: np.ndarray, before: np.ndarray, truth: np.ndarray
         return means + np.abs(spread(clip) - spread(truth)).sum()
 
     is_closer = np.mean((mended - truth) ** 2) < np.mean((before - truth) ** 2) / MIN_COLOR_GAIN
-    is_alike = moments(mended) < moments(before) / 2
+    is_alike = moments(mended) < 0.9 * moments(before)
     has_contrast = min(spread(truth).max(), spread(before).max()) > 1  # grey levels
     return bool(is_closer and is_alike and has_contrast)
 

@@ -295,7 +295,7 @@ def checkpoint_facts(name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``download`` (name of the catalogue entry), ``prefix`` (below the folder of the download), and ``spec``,
+        ``download`` (name of the catalogue entry), ``prefix`` (below the download's folder), and ``spec``,
         ``source`` and ``licence`` as :func:`convert_checkpoint` takes them.
 
     Raises

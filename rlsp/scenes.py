@@ -56,6 +56,7 @@ def render_move(
     jitter: float = 0.12,
     zoom: float = 0.0,
     rotation: float = 0.0,
+    random_direction: bool = False,
     start: tuple[float, float] | None = None,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,13 +77,15 @@ def render_move(
     supersample : int
         Samples per pixel along each axis.
     pan : tuple of float
-        Speed of the camera, columns and rows, px per frame; `rng` chooses the sign of each.
+        Velocity of the camera, columns and rows, px per frame.
     jitter : float
         Standard deviation of the speed along each axis, px per frame.
     zoom : float
-        Relative change of the field of view per frame; `rng` chooses the sign.
+        Relative change of the field of view per frame.
     rotation : float
-        Turn of the camera, degrees per frame; `rng` chooses the sign.
+        Turn of the camera, degrees per frame.
+    random_direction : bool
+        Let `rng` choose the signs of pan, zoom and rotation.
     start : tuple of float, optional
         Column and row of the photograph at the centre of the first frame; by default `rng` chooses
         among all starts from which the camera stays inside.
@@ -104,11 +107,13 @@ def render_move(
     ConfigError
         The camera would leave the photograph.
     """
-    path = _relative_path(frames, pan, jitter, rng)
-    signs = rng.choice([-1.0, 1.0], size=2)
+    pan_column, pan_row, zoom_sign, turn_sign = (
+        rng.choice([-1.0, 1.0], size=4) if random_direction else np.ones(4)
+    )
+    path = _relative_path(frames, (pan[0] * pan_column, pan[1] * pan_row), jitter, rng)
     steps = np.arange(frames)
-    scales = (1.0 + zoom) ** (signs[0] * steps)
-    angles = np.deg2rad(rotation) * signs[1] * steps
+    scales = (1.0 + zoom) ** (zoom_sign * steps)
+    angles = np.deg2rad(rotation) * turn_sign * steps
     transforms = _camera_transforms(path, scales, angles, size)
     offset = _choose_start(photograph.shape[:2], transforms, size, start, rng)
     transforms[:, :, 2] += offset
@@ -122,8 +127,7 @@ def _relative_path(
     frames: int, pan: tuple[float, float], jitter: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Camera centre of each frame relative to the first: (T, 2) column and row, px."""
-    velocity = np.asarray(pan, dtype=np.float64) * rng.choice([-1.0, 1.0], size=2)
-    moves = velocity + jitter * rng.standard_normal((frames - 1, 2))
+    moves = np.asarray(pan, dtype=np.float64) + jitter * rng.standard_normal((frames - 1, 2))
     path = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)])
     return np.round(path * _POSITIONS_PER_PIXEL) / _POSITIONS_PER_PIXEL
 

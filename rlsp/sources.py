@@ -352,7 +352,7 @@ def _pack_move(spec: dict[str, Any], row: dict[str, str], index: int, folder: Pa
     if any(size % scale for size in spec["size"]):
         raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
     clip = clip_name(f"{row['name']}-{index}")
-    settings = {key: spec[key] for key in ("frames", "supersample", "jitter", "zoom", "rotation")}
+    settings = {key: spec[key] for key in ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")}
     try:
         frames, backward, visible = render_move(
             read_photograph(row["file"]),

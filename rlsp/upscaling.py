@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from rlsp.clips import (
-    _MATRICES,
     decoded_rgb,
     list_frames,
     read_pictures,
@@ -37,10 +36,22 @@ if TYPE_CHECKING:
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's muxer
 
-# code points of ITU-T H.273, as FFmpeg numbers them
+# matrix coefficients of ITU-T H.273 (table 4) -> weights of red and blue in luma: BT.709, FCC, BT.601 (two
+# names), SMPTE 240M, BT.2020; those that decoded_rgb converts
+LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
 _BT709, _BT601 = 1, 6
-_LIMITED, _FULL = 1, 2  # FFmpeg's AVColorRange
-_UNSPECIFIED = 2
+_UNSPECIFIED = 2  # matrix, primaries or transfer
+_LIMITED, _FULL = 1, 2  # ranges, as FFmpeg numbers them
+
+# channels -> layout, for streams that tell no more than their number
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 PassOn = Callable[["av.Packet"], None]
 
@@ -103,9 +114,9 @@ def upscale(
     path = find_weights(weights, data_root)
     model, metadata = load_weights(path)
     phase = _known_phase(path, metadata)
-    _say(f"{weights} {expectation(metadata['degradation'])}")
+    _say(f"{weights}: {expectation(metadata['degradation'])}")
     if metadata.get("licence"):
-        _say(f"{weights} are licensed: {metadata['licence']}")
+        _say(f"{weights}: licence {metadata['licence']}")
     open_source = _open_pictures(source, frame_rate) if source.is_dir() else _open_video(source, threads)
     with claim_device(device) as where, open_source as reader:
         open_target = _picture_target(target) if is_folder else _video_target(target, reader, crf, threads)
@@ -207,23 +218,20 @@ def find_weights(weights: str, data_root: Path) -> Path:
     """
     if not str(weights).startswith(RELEASED):
         return Path(weights).expanduser()
-    from rlsp.released import CHECKPOINTS, checkpoint_facts, convert_checkpoint
+    from rlsp.released import checkpoint_facts, convert_checkpoint
     from rlsp.sources import fetch
 
     name = weights.removeprefix(RELEASED)
-    if name not in CHECKPOINTS:
-        known = ", ".join(RELEASED + known for known in CHECKPOINTS)
-        raise ConfigError(f"weights: expected a file or one of {known}, got {weights}")
+    facts = checkpoint_facts(name)
     path = data_root / "released" / f"{name}.safetensors"
     if path.exists():
         return path
     config = fill_defaults(read_config())
-    facts = dict(checkpoint_facts(name))
     download, prefix = facts.pop("download"), facts.pop("prefix")
     manifest = data_root / "downloads" / download / "manifest.json"
     fetch(download, {**config["downloads"][download], "first_frames": None}, manifest)
-    facts.setdefault("degradation", {**config["degradations"]["gaussian"], "scale": config["scale"]})
-    convert_checkpoint(manifest.parent / prefix, path, **facts)
+    degradation = {**config["degradations"]["gaussian"], "scale": config["scale"]}
+    convert_checkpoint(manifest.parent / prefix, path, degradation=degradation, **facts)
     return path
 
 
@@ -318,9 +326,11 @@ class PictureSource:
 
 
 class VideoSource:
-    """The first video stream of a file, and its audio streams; the attributes are :class:`PictureSource`'s."""
+    """The first video stream of a file and its audio; with the attributes of :class:`PictureSource`."""
 
-    def __init__(self, path: Path, container: "av.container.InputContainer", stream: "av.VideoStream") -> None:
+    def __init__(
+        self, path: Path, container: "av.container.InputContainer", stream: "av.VideoStream"
+    ) -> None:
         self.path, self.container, self.stream = path, container, stream
         self.audio = list(container.streams.audio)
         self.stamps: deque[tuple[int, int]] = deque()
@@ -330,10 +340,11 @@ class VideoSource:
             self.total = round(container.duration / 1_000_000 * self.rate)
         self.format: StreamFormat | None = None
         self.last_stamp = (-1, 1)
+        self.warned: set[str] = set()
 
     def frames(self, pass_on: PassOn) -> Iterator[np.ndarray]:
-        """Decode the frames, (H, W, 3) uint8 RGB each, upright; packets of audio are passed on between them."""
-        first_shape, has_warned = None, False
+        """Decode the frames, (H, W, 3) uint8 RGB each, upright; packets of audio in between are passed on."""
+        first_shape = None
         with _readable(self.path):
             for packet in self.container.demux(self.stream, *self.audio):
                 if packet.stream is not self.stream:
@@ -345,11 +356,21 @@ class VideoSource:
                     if first_shape is None:
                         first_shape, self.format = rgb.shape, self._format_of(frame)
                     self._check_shape(rgb, first_shape)
-                    if frame.interlaced_frame and not has_warned:
-                        has_warned = True
-                        _say(f"{self.path}: warning: interlaced video; de-interlace it first, or combs are enlarged")
+                    self._warn_about(frame)
                     self._stamp(frame)
                     yield rgb
+
+    def _warn_about(self, frame: "av.VideoFrame") -> None:
+        """Say, once each, what the result will suffer from."""
+        bits = max(component.bits for component in frame.format.components)
+        warnings = {
+            "interlaced video; de-interlace it first, or combs are enlarged": frame.interlaced_frame,
+            f"{bits}-bit video; the result has 8 bits": bits > 8,
+        }
+        for message, applies in warnings.items():
+            if applies and message not in self.warned:
+                self.warned.add(message)
+                _say(f"{self.path}: warning: {message}")
 
     def _check_shape(self, rgb: np.ndarray, first: tuple[int, ...]) -> None:
         if rgb.shape != first:
@@ -384,7 +405,7 @@ class VideoSource:
         return StreamFormat(
             time_base=self.stream.time_base,
             rate=self.rate,
-            matrix=matrix if matrix in _MATRICES and not is_rgb else None,
+            matrix=matrix if matrix in LUMA_WEIGHTS and not is_rgb else None,
             color_range=_FULL if int(frame.color_range) == _FULL and not is_rgb else _LIMITED,
             primaries=int(context.color_primaries),
             transfer=int(context.color_trc),
@@ -523,23 +544,58 @@ class VideoTarget:
         import av
         from av.video.reformatter import Interpolation
 
-        matrix = 5 if self.matrix == _BT601 else self.matrix  # swscale has one number for both BT.601 codes
-        return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format=self.stream.codec_context.pix_fmt,
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            src_color_range=_FULL,
-            dst_color_range=self.source.format.color_range,
+        color_range = self.source.format.color_range
+        planes = encode_colors(picture, self.matrix, color_range)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv444p")
+        if self.stream.codec_context.pix_fmt == "yuv444p":
+            return frame
+        return frame.reformat(
+            format="yuv420p",
+            src_color_range=color_range,
+            dst_color_range=color_range,
             interpolation=int(
                 Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
             ),
         )
 
 
+def encode_colors(rgb: np.ndarray, matrix: int, color_range: int) -> np.ndarray:
+    """Convert RGB to Y'CbCr, rounded to the nearest.
+
+    swscale could do it, but its full-range chroma is half a grey level too low on average.
+
+    Parameters
+    ----------
+    rgb : np.ndarray
+        (H, W, 3) uint8 RGB.
+    matrix : int
+        Matrix coefficients, one of :data:`LUMA_WEIGHTS`.
+    color_range : int
+        1 for limited (Y 16..235, Cb and Cr 16..240), 2 for full.
+
+    Returns
+    -------
+    np.ndarray
+        (3, H, W) uint8: Y, Cb, Cr.
+    """
+    import cv2
+
+    red, blue = LUMA_WEIGHTS[matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    blue_difference = (np.array([0, 0, 1]) - luma) / (2 - 2 * blue)
+    red_difference = (np.array([1, 0, 0]) - luma) / (2 - 2 * red)
+    steps, offset = ((219, 224, 224), 16) if color_range == _LIMITED else ((255, 255, 255), 0)
+    rows = np.stack([luma, blue_difference, red_difference]) * np.array(steps)[:, None] / 255
+    transform = np.column_stack([rows, [offset, 128, 128]])
+    return np.ascontiguousarray(cv2.transform(np.ascontiguousarray(rgb), transform).transpose(2, 0, 1))
+
+
 class AudioTarget:
     """An audio stream copied packet by packet, or encoded anew."""
 
-    def __init__(self, container: "av.container.OutputContainer", stream: "av.AudioStream", is_copy: bool) -> None:
+    def __init__(
+        self, container: "av.container.OutputContainer", stream: "av.AudioStream", is_copy: bool
+    ) -> None:
         self.container, self.stream, self.is_copy = container, stream, is_copy
 
     def write(self, packet: "av.Packet") -> None:
@@ -573,9 +629,11 @@ def open_audio(
     try:
         stream, is_copy = container.add_stream_from_template(source), True
     except ValueError:
-        _say(f"{path}: warning: {path.suffix} takes no {source.codec_context.name} audio; it is encoded as AAC")
+        _say(
+            f"{path}: warning: {path.suffix} takes no {source.codec_context.name} audio; it is encoded as AAC"
+        )
         stream, is_copy = container.add_stream("aac", rate=source.codec_context.sample_rate), False
-        stream.codec_context.layout = source.codec_context.layout
+        stream.codec_context.layout = LAYOUTS.get(source.codec_context.channels, "stereo")
     if source.language:
         stream.metadata["language"] = source.language
     return AudioTarget(container, stream, is_copy)

@@ -111,7 +111,9 @@ def test_whole_pixel_shift(sr, hr, rows, columns, words):
     assert finding.psnr_after > finding.psnr_before + 1
 
 
-@pytest.mark.parametrize("offset, words", [(1, "t+1 of HR: its frames come 1 later"), (-2, "t-2 of HR")])
+@pytest.mark.parametrize(
+    "offset, words", [(1, "t+1 of HR: SR runs 1 ahead of HR"), (-2, "t-2 of HR: SR runs 2 behind HR")]
+)
 def test_frame_offset(sr, hr, offset, words):
     numbers = np.clip(np.arange(5) + offset, 0, 4)
     findings = diagnose(sr[numbers], hr)
@@ -177,11 +179,18 @@ def test_too_smooth(sr, hr, sigma):
 def test_too_sharp(sr, hr):
     """Deblurred as weights for blurred input do it to input that was less blurred."""
     frames = sr.astype(float)
-    sharp = to_uint8(frames + 0.4 * (frames - gaussian_filter(frames, (0, 2, 2, 0))))
+    sharp = to_uint8(frames + 0.6 * (frames - gaussian_filter(frames, (0, 2, 2, 0))))
     assert "SR is too sharp" in the_one(diagnose(sharp, hr), "blur").message
 
 
 # ---- several, and bad input ---------------------------------------------------------------------
+
+
+def test_luma_like_colours_do_not_hide_two_mistakes(hr):
+    """Nearly grey pictures: each of the two alone brings means and spreads only a little closer."""
+    grey = rgb_to_y(hr)[..., None] + 0.15 * (hr - hr.mean(axis=3, keepdims=True))
+    findings = diagnose(to_uint8(grey[..., ::-1] * (219 / 255) + 16), to_uint8(grey))
+    assert {finding.name for finding in findings} == {"swapped channels", "range"}
 
 
 def test_several_mistakes_at_once(sr, hr):

@@ -21,7 +21,7 @@ MOVES = {
     "pan": {},
     "zoom": {"zoom": 0.01},
     "rotation": {"rotation": 0.7},
-    "all": {"zoom": 0.004, "rotation": -0.4, "jitter": 0.5},
+    "all": {"random_direction": True, "zoom": 0.004, "rotation": -0.4, "jitter": 0.5},
 }
 
 
@@ -79,9 +79,13 @@ def test_flow_equals_brute_force_tracking():
 def test_pan_moves_at_the_speed_asked_for():
     _, backward, _ = render(jitter=0.0)
     assert np.ptp(backward, axis=(0, 1, 2)).max() == 0
-    np.testing.assert_array_equal(np.abs(backward[0, 0, 0]), [1.0, 0.25])
-    directions = {tuple(np.sign(render(seed, jitter=0.0)[1][0, 0, 0])) for seed in range(20)}
-    assert len(directions) == 4
+    np.testing.assert_array_equal(backward[0, 0, 0], [1.0, 0.25])  # the camera moves right: so does its view
+
+
+def test_random_direction_draws_every_sign():
+    flows = [render(seed, jitter=0.0, random_direction=True)[1][0, 0, 0] for seed in range(20)]
+    np.testing.assert_array_equal(np.abs(flows), np.tile([1.0, 0.25], (20, 1)))
+    assert len({tuple(np.sign(flow)) for flow in flows}) == 4
 
 
 def test_pan_by_whole_pixels_shifts_the_picture_exactly():

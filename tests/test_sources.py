@@ -16,7 +16,7 @@ from rlsp.errors import ConfigError, DataError, DownloadError
 RNG = np.random.default_rng(0)
 MOVES = {
     "source": "camera-moves", "photographs": ["coffee", "motorcycle_left"], "clips_per_photograph": 2,
-    "frames": 3, "size": [32, 48], "supersample": 2, "pan": [1.0, 0.25], "jitter": 0.12, "zoom": 0.0,
+    "frames": 3, "size": [32, 48], "supersample": 2, "pan": [1.0, 0.25], "jitter": 0.12, "random_direction": True, "zoom": 0.0,
     "rotation": 0.0, "seed": 0,
 }  # fmt: skip
 VIDEO = {

@@ -60,6 +60,7 @@ rule tables:
 rule figures:
     input:
         rules.tables.output,
+        published=PUBLISHED,
     output:
         report(
             directory(STUDY.figures() / "numbers"),
@@ -105,6 +106,7 @@ rule report:
     input:
         notebook=ROOT / "notebooks/report.ipynb",
         tables=rules.tables.output,
+        claims=STUDY.claims(),
         figures=rules.figures.output,
         pictures=rules.pictures.output,
     output:

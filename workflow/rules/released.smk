@@ -1,0 +1,41 @@
+# The authors' released weights and frames: the check against their pixels, and the ledger of claims.
+
+
+localrules:
+    claims,
+
+
+rule exactness:
+    input:
+        restored=lambda wildcards: STUDY.exactness_pair(wildcards.pair)[0],
+        released=lambda wildcards: STUDY.exactness_pair(wildcards.pair)[1],
+    output:
+        RESULTS / "exactness/{pair}.csv",
+    wildcard_constraints:
+        pair=STUDY.pattern(STUDY.exactness_pairs()),
+    params:
+        full_frames=STUDY.full_frames(),
+        code=source_hash("released"),
+    log:
+        RESULTS / "logs/exactness/{pair}.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/exactness.py"
+
+
+rule claims:
+    input:
+        rules.tables.output,
+        published=PUBLISHED,
+    output:
+        report(STUDY.tables() / "claims.csv", category="Tables", caption="../report/claims.rst"),
+    params:
+        study=STUDY.facts(),
+        code=source_hash("reporting"),
+    log:
+        RESULTS / "logs/claims.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    script:
+        "../scripts/claims.py"

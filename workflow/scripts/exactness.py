@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.released import check_exactness
+
+with job(snakemake.log):
+    check_exactness(
+        Path(snakemake.input.restored),
+        Path(snakemake.input.released),
+        Path(snakemake.output[0]),
+        full_frames=snakemake.params.full_frames,
+    )
