@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 CONFIG = $(if $(filter demo,$(STUDY)),,--configfile config/$(STUDY).yaml)
 
-.PHONY: help install demo study test lint fetch figures reference clean
+.PHONY: help install demo study test lint fetch figures reference readme clean
 
 help:
 	@echo 'make demo                       train, measure and report the demo study'
@@ -22,6 +22,7 @@ help:
 	@echo 'make fetch STUDY=released       only download what a study needs'
 	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
 	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
+	@echo 'make readme                     fill the numbers of the README from results/reference'
 	@echo 'Variables: PYTHON=python3.12  CORES=8  TORCH_INDEX=<URL>'
 
 install: $(INSTALLED)
@@ -56,6 +57,9 @@ figures: $(INSTALLED)
 
 reference: $(INSTALLED)
 	$(BIN)/rlsp reference results/$(STUDY)
+
+readme: $(INSTALLED)
+	$(BIN)/rlsp readme
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -42,7 +42,9 @@ def adopt_frames(clips_manifest: Path, manifest_path: Path, *, frames: Path, run
     for clip, entry in truth["clips"].items():
         found = {kind: _pictures_of(files, clip, kind) for kind in ("rgb", "y")}
         if not any(found.values()):
-            raise DataError(f"{root}: run {run} has no pictures of clip {clip} (a folder {clip}, {clip}_y, ...)")
+            raise DataError(
+                f"{root}: run {run} has no pictures of clip {clip} (a folder {clip}, {clip}_y, ...)"
+            )
         clips[clip] = {
             kind: _checked(pictures, entry["frames"], f"{root}: clip {clip} ({kind})", longer=is_download)
             for kind, pictures in found.items()

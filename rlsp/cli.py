@@ -134,10 +134,11 @@ def tables_command(args: argparse.Namespace) -> None:
 
 def figures_command(args: argparse.Namespace) -> None:
     """Redraw the figures that need numbers only, from a folder of tables."""
+    from rlsp.reporting.claims import published_points
     from rlsp.reporting.figures import redraw_figures
 
     target = args.output or args.tables.parent / "figures" / "numbers"
-    for path in redraw_figures(args.tables, target):
+    for path in redraw_figures(args.tables, target, published=published_points()):
         print(path)
 
 
@@ -153,6 +154,13 @@ def reference_command(args: argparse.Namespace) -> None:
     from rlsp.reporting.reference import copy_reference
 
     print(copy_reference(args.results))
+
+
+def readme_command(args: argparse.Namespace) -> None:
+    """Fill the numbers of the README from results/reference."""
+    from rlsp.reporting.readme import README, fill_readme
+
+    README.write_text(fill_readme(README.read_text()))
 
 
 def claims_command(args: argparse.Namespace) -> None:
@@ -236,12 +244,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, help="CSV file, times in ms per output frame")
     add("tables", tables_command, "study")
     sub = add("figures", figures_command)
-    sub.add_argument("--tables", type=Path, required=True, help="folder of tables, such as results/demo/tables")
-    sub.add_argument("--output", type=Path, help="folder for the figures (default: figures/numbers beside it)")
+    sub.add_argument(
+        "--tables", type=Path, required=True, help="folder of tables, such as results/demo/tables"
+    )
+    sub.add_argument(
+        "--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"
+    )
     sub = add("compare", compare_command)
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
     sub.add_argument("b", type=Path, help="another one")
     add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
+    add("readme", readme_command)
     sub = add("claims", claims_command, "study")
     sub.set_defaults(study=[Path("config/released.yaml")])
     sub.add_argument("others", type=Path, nargs="*", help="results of other studies, such as results/small")
@@ -252,7 +265,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     sub.add_argument("--data-root", type=Path, default=Path("data"), help="folder for downloads")
     sub.add_argument("--crf", type=float, default=16, help="quality of the video; lower is better")
-    sub.add_argument("--frame-rate", type=int, default=25, help="frames per second of a video made from pictures")
+    sub.add_argument(
+        "--frame-rate", type=int, default=25, help="frames per second of a video made from pictures"
+    )
     sub = add("diagnose", diagnose_command)
     sub.add_argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures")
     sub.add_argument("hr", type=Path, help="ground truth, likewise")
@@ -274,7 +289,7 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 SHARED: dict[str, Callable[[argparse.ArgumentParser], object]] = {
     "study": _add_study,
-    "run": lambda parser: parser.add_argument("run", help="id of a run, such as rlsp-5-32.gaussian.s0"),
+    "run": lambda parser: parser.add_argument("run", help="id of a run, such as rlsp-3-32.gaussian.s0"),
     "dataset": lambda parser: parser.add_argument("dataset", help="name of a data set of the study"),
     "workers": lambda parser: parser.add_argument("--workers", type=int, default=2, help="parallel workers"),
     "threads": lambda parser: parser.add_argument("--threads", type=int, default=2, help="CPU threads"),

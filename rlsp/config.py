@@ -98,7 +98,9 @@ def _explain(error: ValidationError) -> str:
             hint = " (YAML reads 1e-3 as text: write 0.001)"
         return f"{where}: expected {expected}, got {error.instance!r}{hint}"
     if error.validator == "enum":
-        return f"{where}: expected one of {', '.join(map(str, error.validator_value))}, got {error.instance!r}"
+        return (
+            f"{where}: expected one of {', '.join(map(str, error.validator_value))}, got {error.instance!r}"
+        )
     return f"{where}: {error.message}"
 
 
@@ -198,7 +200,9 @@ def expand_runs(config: dict[str, Any]) -> dict[str, Run]:
     for number, entry in enumerate(config["runs"]):
         for run in _expand_entry(entry, tuple(config["test_sets"])):
             if run.id in runs:
-                raise ConfigError(f"runs.{number}: run {run.id} is there already; give the entry a tag or name")
+                raise ConfigError(
+                    f"runs.{number}: run {run.id} is there already; give the entry a tag or name"
+                )
             runs[run.id] = run
     return runs
 
@@ -301,7 +305,9 @@ def _check_training(config: dict[str, Any], run: Run) -> None:
     for test_set in run.test_sets:
         shared = overlap(dataset, config["datasets"][test_set])
         if shared:
-            raise ConfigError(f"runs ({run.id}): train set {run.train_set} and test set {test_set} share {shared}")
+            raise ConfigError(
+                f"runs ({run.id}): train set {run.train_set} and test set {test_set} share {shared}"
+            )
 
 
 class Study:
@@ -568,19 +574,28 @@ class Study:
         """Manifests of all restored frames, by data set and run."""
         return {
             dataset: {
-                run.id: self.restored(run.id, dataset) for run in self.runs.values() if dataset in run.test_sets
+                run.id: self.restored(run.id, dataset)
+                for run in self.runs.values()
+                if dataset in run.test_sets
             }
             for dataset in self.test_sets
         }
 
+    def _shown_name(self, run: Run) -> str:
+        """Name of a run in pictures: its model, and its origin where one model has several."""
+        origins = {other.origin for other in self.runs.values() if other.model == run.model}
+        return f"{run.model} ({run.origin.replace('-', ' ')})" if len(origins) > 1 else run.model
+
     def picture_inputs(self) -> list[dict[str, Any]]:
         """Say what is shown side by side: the runs of one data set and one degradation."""
         groups: dict[tuple[str, str], dict[str, Path]] = {}
-        for dataset, manifests in self.all_restored().items():
-            for run_id, manifest in manifests.items():
-                run = self.runs[run_id]
-                group = groups.setdefault((dataset, run.degradation), {})
-                group.setdefault(run.model, manifest)  # of several seeds the first one
+        interpolation_first = sorted(self.runs.values(), key=lambda run: run.origin != "interpolation")
+        for dataset in self.test_sets:
+            for run in interpolation_first:
+                if dataset in run.test_sets:
+                    group = groups.setdefault((dataset, run.degradation), {})
+                    # of several seeds the first one
+                    group.setdefault(self._shown_name(run), self.restored(run.id, dataset))
         return [
             {
                 "name": f"{dataset}_{degradation}",
@@ -592,16 +607,18 @@ class Study:
         ]
 
     def training_logs(self) -> list[Path]:
-        """The log of every training."""
+        """List the log of every training."""
         return [self.weights(run.id).with_name("training.csv") for run in self.runs_of("trained")]
 
     def exactness_pairs(self) -> dict[str, list[str]]:
-        """Runs whose pictures must agree, by the name of the comparison."""
+        """Name the pairs of runs whose pictures must agree."""
         return {"--".join(pair): pair for pair in self.config["released"]["exactness"]}
 
     def exactness_pair(self, name: str) -> list[Path]:
         """Manifests of two runs whose pictures must agree, ours first."""
-        return [self.restored(run_id, self.runs[run_id].test_sets[0]) for run_id in self.exactness_pairs()[name]]
+        return [
+            self.restored(run_id, self.runs[run_id].test_sets[0]) for run_id in self.exactness_pairs()[name]
+        ]
 
     def full_frames(self) -> dict[str, int]:
         """Frames of the downloaded test clips before a study takes the first ones only."""
@@ -618,7 +635,7 @@ class Study:
         return [self.tables() / "claims.csv"] if self.config["released"]["claims"] else []
 
     def targets(self) -> list[Path]:
-        """What a study is complete with."""
+        """List what a study is complete with."""
         checks = [self.folder / "exactness" / f"{name}.csv" for name in self.exactness_pairs()]
         return [self.folder / "report.html", *checks]
 

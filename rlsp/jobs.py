@@ -1,6 +1,7 @@
 """What surrounds a job of the workflow: its log and its errors."""
 
 import contextlib
+import datetime
 import os
 import sys
 import traceback
@@ -39,3 +40,24 @@ def job(log: Sequence[str]) -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             os.dup2(terminal, 2)
+
+
+def record_elapsed(folder: Path, seconds: float, cores: int) -> None:
+    """Add the time that a successful run of the workflow took to ``elapsed.csv`` of a study.
+
+    Parameters
+    ----------
+    folder : Path
+        Results of the study.
+    seconds : float
+        Wall-clock time.
+    cores : int
+        Cores that Snakemake was given.
+    """
+    table = folder / "elapsed.csv"
+    is_new = not table.exists()
+    with table.open("a") as file:
+        if is_new:
+            file.write("finished,seconds,cores\n")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        file.write(f"{now},{seconds:.1f},{cores}\n")

@@ -74,13 +74,13 @@ def restore_stream(
     model = model.to(device, memory_format=torch.channels_last)
     carry: Any = None
     with torch.inference_mode():
-        tensors = (
-            torch.from_numpy(np.array(f)).to(device).permute(2, 0, 1)[None].float() for f in frames
-        )
+        tensors = (torch.from_numpy(np.array(f)).to(device).permute(2, 0, 1)[None].float() for f in frames)
         for window in windows(tensors, model.look_behind, model.look_ahead, model.missing_neighbour):
             sr, carry = model.step(torch.stack(window, dim=1), carry)
-            yield sr[0].permute(1, 2, 0).cpu().numpy().squeeze(2) if model.output == "y" else (
-                sr[0].permute(1, 2, 0).cpu().numpy()
+            yield (
+                sr[0].permute(1, 2, 0).cpu().numpy().squeeze(2)
+                if model.output == "y"
+                else (sr[0].permute(1, 2, 0).cpu().numpy())
             )
 
 
@@ -189,14 +189,19 @@ def restore_dataset(
 
 
 def restore_with_weights(
-    weights: Path, lr_manifest: Path, manifest_path: Path, *, run: str, degradation: dict, threads: int, device: str
+    weights: Path,
+    lr_manifest: Path,
+    manifest_path: Path,
+    *,
+    run: str,
+    degradation: dict,
+    threads: int,
+    device: str,
 ) -> None:
     """Restore a data set with trained or released weights (file of :mod:`rlsp.weights`)."""
     torch.set_num_threads(threads)
     model, _ = load_weights(weights)
-    restore_dataset(
-        model, lr_manifest, manifest_path, run=run, phase=phase(degradation), device=device
-    )
+    restore_dataset(model, lr_manifest, manifest_path, run=run, phase=phase(degradation), device=device)
 
 
 def restore_by_interpolation(

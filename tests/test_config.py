@@ -30,8 +30,16 @@ def changed(config, path, value):
         (["recipes", "demo", "step"], 5, "recipes.demo.step: unknown key; did you mean steps"),
         (["models", "rlsp-3-16", "filers"], 5, "models.rlsp-3-16.filers: unknown key; did you mean filters"),
         (["models", "rlsp-3-16", "filters"], "16", "models.rlsp-3-16.filters: expected integer, got '16'"),
-        (["recipes", "demo", "learning_rate"], "1e-3", "recipes.demo.learning_rate: expected number.*write 0.001"),
-        (["recipes", "demo", "schedule"], "linear", "recipes.demo.schedule: expected one of constant, cosine"),
+        (
+            ["recipes", "demo", "learning_rate"],
+            "1e-3",
+            "recipes.demo.learning_rate: expected number.*write 0.001",
+        ),
+        (
+            ["recipes", "demo", "schedule"],
+            "linear",
+            "recipes.demo.schedule: expected one of constant, cosine",
+        ),
         (["study"], "../evil", "study: name '../evil' does not fit"),
         (["study"], "a/b", "study: name 'a/b' does not fit"),
         (["study"], "Demo", "study: name 'Demo' does not fit"),
@@ -48,11 +56,19 @@ def changed(config, path, value):
         (["test_sets"], ["vid5"], "test_sets: unknown name 'vid5'; did you mean vid4"),
         (["test_sets"], ["moves-train"], "train set moves-train and test set moves-train share"),
         (["headline_protocol"], "best", "headline_protocol: unknown name 'best'"),
-        (["protocols", "crop8-all-frame", "crop"], 4, r"crop8-all-frame.crop: expected one of score.crops \[0, 8\]"),
+        (
+            ["protocols", "crop8-all-frame", "crop"],
+            4,
+            r"crop8-all-frame.crop: expected one of score.crops \[0, 8\]",
+        ),
         (["ablation"], ["full"], "ablation: unknown name 'full'"),
         (["recipes", "demo", "crop"], 41, "recipes.demo.crop: expected at most 40 LR pixels.*got 41"),
         (["recipes", "demo", "frames"], 15, "recipes.demo.frames: expected at most 14.*got 15"),
-        (["recipes", "demo", "checkpoint_every"], 30, "checkpoint_every: expected a multiple of log_every 20"),
+        (
+            ["recipes", "demo", "checkpoint_every"],
+            30,
+            "checkpoint_every: expected a multiple of log_every 20",
+        ),
         (["datasets", "city-test", "download"], "town", "datasets.city-test.download: unknown name 'town'"),
     ],
 )
@@ -79,7 +95,12 @@ def test_runs_from_elsewhere(demo):
     entries = [
         {"name": "mine", "frames": "some/folder", "degradations": ["bicubic"]},
         {"name": "tuned", "weights": "my/model.safetensors", "degradations": ["gaussian"]},
-        {"name": "duf", "frames": "released:duf-52l", "degradations": ["gaussian-1.6"], "test_sets": ["vid4"]},
+        {
+            "name": "duf",
+            "frames": "released:duf-52l",
+            "degradations": ["gaussian-1.6"],
+            "test_sets": ["vid4"],
+        },
     ]
     study = Study(changed(demo, ["runs"], demo["runs"] + entries))
     assert [(study.runs[r].kind, study.runs[r].origin) for r in ("mine.bicubic", "tuned.gaussian")] == [
@@ -113,7 +134,7 @@ def test_a_training_depends_on_its_own_entries_only(demo):
 
 
 def test_paper_recipe_is_the_papers(demo):
-    """Batch, length, crop, rate and steps of the released train.py; glorot and 0..255 are what it leaves as they are."""
+    """Batch, length, crop, rate and steps are those of the released train.py."""
     recipe = fill_defaults(demo)["recipes"]["paper"]
     expected = {"steps": 10**6, "batch": 4, "crop": 64, "frames": 10, "learning_rate": 0.0001, "schedule": "constant",
                 "init": "glorot-uniform", "input_range": 255, "clip_norm": None, "context": "real"}  # fmt: skip
@@ -125,12 +146,18 @@ def test_results_of_another_study_file_are_not_touched(demo, tmp_path):
     check_owner(study, ["config/demo.yaml"])
     record_owner(study, ["config/demo.yaml"])
     check_owner(study, ["config/demo.yaml"])
-    with pytest.raises(ConfigError, match="holds the results of config/demo.yaml, and mine.yaml has the same name"):
+    with pytest.raises(
+        ConfigError, match="holds the results of config/demo.yaml, and mine.yaml has the same name"
+    ):
         check_owner(study, ["mine.yaml"])
 
 
 def test_study_files_do_not_depend_on_where_the_repository_lies(tmp_path):
-    files = [str(ROOT / "config" / "catalogue.yaml"), str(ROOT / "config" / "demo.yaml"), str(tmp_path / "x.yaml")]
+    files = [
+        str(ROOT / "config" / "catalogue.yaml"),
+        str(ROOT / "config" / "demo.yaml"),
+        str(tmp_path / "x.yaml"),
+    ]
     assert study_files(files) == [str(tmp_path / "x.yaml"), "config/demo.yaml"]
 
 

@@ -37,7 +37,12 @@ def test_parameters_as_released(spec, parameters):
 
 @pytest.mark.parametrize(
     ("spec", "gmac"),
-    [({"filters": 48}, 21.1), ({"filters": 64}, 36.5), ({}, 139.9), ({"filters": 256, "output": "rgb"}, 566.4)],
+    [
+        ({"filters": 48}, 21.1),
+        ({"filters": 64}, 36.5),
+        ({}, 139.9),
+        ({"filters": 256, "output": "rgb"}, 566.4),
+    ],
 )
 def test_operations_for_a_full_hd_frame(spec, gmac):
     """Every weight of a 3x3 convolution is used once for each LR pixel."""

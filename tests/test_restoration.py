@@ -7,7 +7,13 @@ from rlsp.color import rgb_to_y
 from rlsp.degradation import degrade
 from rlsp.errors import DataError
 from rlsp.models import build_model
-from rlsp.restoration import colorize, restore_by_interpolation, restore_dataset, restore_stream, restore_with_weights
+from rlsp.restoration import (
+    colorize,
+    restore_by_interpolation,
+    restore_dataset,
+    restore_stream,
+    restore_with_weights,
+)
 from rlsp.weights import save_weights
 
 GAUSSIAN = {
@@ -99,7 +105,9 @@ def test_chroma_lies_where_the_luma_lies(spec, phase):
     luma = rgb_to_y(hr[0])
 
     def error(at):
-        return np.abs(colorize(luma, lr, scale=4, phase=at)[8:-8, 8:-8].astype(float) - hr[0][8:-8, 8:-8]).mean()
+        return np.abs(
+            colorize(luma, lr, scale=4, phase=at)[8:-8, 8:-8].astype(float) - hr[0][8:-8, 8:-8]
+        ).mean()
 
     assert error(phase) < 1.5
     assert error(1.5 - phase) > 1.5 * error(phase)
@@ -128,7 +136,9 @@ def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
         restore_with_weights(
             weights, lr_manifest, target, run="r", degradation=GAUSSIAN, threads=threads, device="cpu"
         )
-    pictures = [(tmp_path / name / "made" / "a" / "y" / "00000002.png").read_bytes() for name in ("one", "two")]
+    pictures = [
+        (tmp_path / name / "made" / "a" / "y" / "00000002.png").read_bytes() for name in ("one", "two")
+    ]
     assert pictures[0] == pictures[1]
     streamed = list(restore_stream(tiny_model(), open_clips(lr_manifest)["a"]))[2]
     saved = read_png(tmp_path / "one" / "made" / "a" / "y" / "00000002.png")
@@ -138,7 +148,11 @@ def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
 def test_missing_lr_is_named(tmp_path):
     with pytest.raises(DataError, match="manifest.json"):
         restore_by_interpolation(
-            tmp_path / "manifest.json", tmp_path / "out" / "manifest.json", run="r", degradation=GAUSSIAN, threads=1
+            tmp_path / "manifest.json",
+            tmp_path / "out" / "manifest.json",
+            run="r",
+            degradation=GAUSSIAN,
+            threads=1,
         )
 
 

@@ -93,7 +93,10 @@ def test_devices():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_asking_for_a_gpu_without_one():
-    with pytest.raises(ConfigError, match="expected a CUDA GPU, found none; set device: cpu"), claim_device("cuda"):
+    with (
+        pytest.raises(ConfigError, match="expected a CUDA GPU, found none; set device: cpu"),
+        claim_device("cuda"),
+    ):
         pass
     with claim_device("auto") as device:
         assert device == "cpu"

@@ -15,10 +15,20 @@ from rlsp.errors import ConfigError, DataError, DownloadError
 
 RNG = np.random.default_rng(0)
 MOVES = {
-    "source": "camera-moves", "photographs": ["coffee", "motorcycle_left"], "clips_per_photograph": 2,
-    "frames": 3, "size": [32, 48], "supersample": 2, "pan": [1.0, 0.25], "jitter": 0.12, "random_direction": True, "zoom": 0.0,
-    "rotation": 0.0, "seed": 0,
-}  # fmt: skip
+    "source": "camera-moves",
+    "photographs": ["coffee", "motorcycle_left"],
+    "clips_per_photograph": 2,
+    "varied_clips": 0,
+    "frames": 3,
+    "size": [32, 48],
+    "supersample": 2,
+    "pan": [1.0, 0.25],
+    "jitter": 0.12,
+    "random_direction": True,
+    "zoom": 0.0,
+    "rotation": 0.0,
+    "seed": 0,
+}
 VIDEO = {
     "source": "video", "download": "film", "shots": {"b": [6, 9], "a": [1, 4]}, "frames": None,
     "resize": None, "region": None,
@@ -53,6 +63,18 @@ def test_camera_moves_are_packed_with_their_flow(tmp_path):
         assert flow["backward"].shape == (2, 32, 48, 2) and flow["backward"].dtype == np.float32
         assert flow["visible"].shape == (2, 32, 48) and flow["visible"].dtype == bool
     assert not np.array_equal(opened["coffee-0"], opened["coffee-1"])
+
+
+def test_varied_clips_move_in_their_own_way(tmp_path):
+    pack(tmp_path, {**MOVES, "random_direction": False, "jitter": 0.0, "varied_clips": 1})
+    moves = {}
+    for path in (tmp_path / "out").glob("*.flow.npz"):
+        with np.load(path, allow_pickle=False) as flow:
+            moves[path.name.split(".")[0]] = flow["backward"][0, 0, 0]
+    for photograph in ("coffee", "motorcycle-left"):
+        np.testing.assert_array_equal(moves[f"{photograph}-0"], [1.0, 0.25])
+        assert np.abs(moves[f"{photograph}-1"]).max() <= 1.5 + 1 / 32
+    assert not np.allclose(moves["coffee-1"], moves["motorcycle-left-1"], atol=0.1)
 
 
 def test_a_clip_does_not_depend_on_the_others(tmp_path):

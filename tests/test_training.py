@@ -97,7 +97,11 @@ def test_crops_reach_every_position():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"crop": 17}, "17x17 LR pixels"), ({"frames": 9}, "at least 9 frames"), ({"scale": 2}, "expected HR of shape")],
+    [
+        ({"crop": 17}, "17x17 LR pixels"),
+        ({"frames": 9}, "at least 9 frames"),
+        ({"scale": 2}, "expected HR of shape"),
+    ],
 )
 def test_clips_that_do_not_fit_the_crop(change, message):
     lr, hr = made_clips()
@@ -155,7 +159,9 @@ training.train(make_spec(), lr_manifest=Path({lr!r}), hr_manifest=Path({hr!r}), 
 
 
 @pytest.mark.parametrize(("die_after", "die_in"), [(8, -1), (-1, 6), (-1, 1)])
-def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(manifests, tmp_path, die_after, die_in):
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
+    manifests, tmp_path, die_after, die_in
+):
     straight = run_training(manifests, tmp_path, "straight").read_bytes()
     target = tmp_path / "killed" / "model.safetensors"
     code = KILLED.format(
@@ -238,7 +244,10 @@ def test_one_clip_overfits(manifests, tmp_path):
 def test_weights_survive_the_file_and_say_what_they_are(tmp_path):
     trainer = Trainer(make_spec(), None, tmp_path, "cpu")
     path = tmp_path / "model.safetensors"
-    metadata = {"model": {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1}, "degradation": {"kind": "x"}}
+    metadata = {
+        "model": {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1},
+        "degradation": {"kind": "x"},
+    }
     save_weights(path, trainer.model, metadata)
     model, found = load_weights(path)
     assert found == metadata
@@ -253,7 +262,9 @@ def test_damaged_weights_are_named(tmp_path, damage):
     trainer = Trainer(make_spec(), None, tmp_path, "cpu")
     path = tmp_path / "model.safetensors"
     layers = 4 if damage == "misfit" else 3
-    save_weights(path, trainer.model, {"model": {"arch": "rlsp", "layers": layers, "filters": 8, "input_range": 1}})
+    save_weights(
+        path, trainer.model, {"model": {"arch": "rlsp", "layers": layers, "filters": 8, "input_range": 1}}
+    )
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":

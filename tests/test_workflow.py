@@ -34,7 +34,9 @@ def planned(folder, *arguments):
     printed = snakemake(folder, "--dry-run", *arguments)
     if "Nothing to be done" in printed:
         return {}
-    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE) if rule != "total"}
+    return {
+        rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE) if rule != "total"
+    }
 
 
 def new_folder(folder, data_root=None, **changes):
@@ -85,7 +87,9 @@ def test_everything_a_user_expects_is_there(finished):
     for name in ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal"):
         for suffix in (".pdf", ".png"):
             assert (results / "figures" / "numbers" / f"{name}{suffix}").stat().st_size > 1000
-    assert len(list((results / "figures" / "pictures").glob("*.png"))) == 4  # profiles and crops of two degradations
+    assert (
+        len(list((results / "figures" / "pictures").glob("*.png"))) == 4
+    )  # profiles and crops of two degradations
     luma = results / "restored" / TRAINED[0] / "tiny-test"
     assert len(list(luma.glob("*/y/*.png"))) == len(list(luma.glob("*/rgb/*.png"))) == 6
 
@@ -107,7 +111,9 @@ def test_second_run_does_nothing(finished):
 
 
 def test_changed_average_runs_only_the_aggregation(changeable):
-    edit(changeable, lambda study: study["protocols"]["crop8-trim1-video"].update(trim=[0, 2], average="frame"))
+    edit(
+        changeable, lambda study: study["protocols"]["crop8-trim1-video"].update(trim=[0, 2], average="frame")
+    )
     assert set(planned(changeable)) == {"tables", "figures", "pictures", "report", "study"}
 
 
@@ -144,8 +150,14 @@ def test_lost_output_is_made_again(changeable):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda study: study["recipes"]["tiny"].update(step=3), "recipes.tiny.step: unknown key; did you mean steps"),
-        (lambda study: study["runs"][0].update(train_set="tiny-test"), "train set tiny-test and test set tiny-test"),
+        (
+            lambda study: study["recipes"]["tiny"].update(step=3),
+            "recipes.tiny.step: unknown key; did you mean steps",
+        ),
+        (
+            lambda study: study["runs"][0].update(train_set="tiny-test"),
+            "train set tiny-test and test set tiny-test",
+        ),
         (lambda study: study["runs"][0]["models"].append("rlsp-9-9"), "unknown name 'rlsp-9-9'"),
     ],
 )
@@ -209,7 +221,16 @@ def test_snakemake_report(finished, tmp_path):
 def test_figures_from_a_folder_of_tables(finished, tmp_path):
     """The number-only figures come out the same from the tables alone."""
     tables = shutil.copytree(finished / "results" / "tiny" / "tables", tmp_path / "tables")
-    command = [sys.executable, "-m", "rlsp", "figures", "--tables", str(tables), "--output", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "rlsp",
+        "figures",
+        "--tables",
+        str(tables),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     drawn = finished / "results" / "tiny" / "figures" / "numbers"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in drawn.iterdir())

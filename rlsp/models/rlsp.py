@@ -84,7 +84,9 @@ class RLSP(VideoModel):
         )
         self.head = nn.Conv2d(filters, self.packed + self.state_channels, 3, padding=1)
 
-    def cell(self, frames: Tensor, base: Tensor, carry: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def cell(
+        self, frames: Tensor, base: Tensor, carry: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Run one step at LR resolution, on the model's own input range.
 
         Parameters

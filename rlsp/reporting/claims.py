@@ -283,6 +283,7 @@ def published_points(dataset: str = DATASET, degradation: str = "gaussian") -> p
     times = table[(table["metric"] == "runtime") & (table["protocol"] == "output 1920x1080")]
     times = times.drop_duplicates("model")[["model", "value", "note"]]
     points = accuracy.drop(columns="note").merge(times, on="model", suffixes=("", "_time"))
+    points["note"] = points["note"].str.partition(";")[0]  # the GPU; how it was read follows
     points = points.assign(psnr=points["value"].astype(float), runtime_ms=points["value_time"].astype(float))
     return points[["model", "dataset", "degradation", "psnr", "runtime_ms", "note"]]
 

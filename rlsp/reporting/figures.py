@@ -236,7 +236,9 @@ def plot_published_points(axis: Axes, rows: pd.DataFrame) -> None:
     styles = label_styles(rows["model"])
     for row in rows.itertuples():
         style = styles[row.model]
-        label = wrapped(f"{row.model} (published)")
+        device = getattr(row, "note", "")
+        note = f"; {device}" if device else ""
+        label = wrapped(f"{row.model} (published{note})")
         axis.plot(
             *(row.runtime_ms, row.psnr),
             marker=style["marker"],

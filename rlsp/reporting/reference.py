@@ -34,8 +34,8 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
     DataError
         The study is not finished.
     """
-    tables, numbers = results / "tables", results / "figures" / "numbers"
-    for needed in (tables / "study.json", tables / "runtime.csv", numbers):
+    tables, numbers, elapsed = results / "tables", results / "figures" / "numbers", results / "elapsed.csv"
+    for needed in (tables / "study.json", tables / "runtime.csv", numbers, elapsed):
         if not needed.exists():
             raise DataError(f"{needed}: expected a finished study, there is no such file")
     devices = pd.read_csv(tables / "runtime.csv")["device"].unique()
@@ -44,5 +44,8 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(tables, target / "tables")
     shutil.copytree(numbers, target / "figures")
-    (target / "provenance.json").write_text(json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n")
+    shutil.copy(elapsed, target)
+    (target / "provenance.json").write_text(
+        json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n"
+    )
     return target

@@ -495,24 +495,26 @@ def leave_one_out_sections(
 
 
 def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
-    """Return one ablation table per degradation, data set and recipe, with the protocols side by side."""
+    """Return one ablation table per degradation, data set and recipe, under the headline protocol."""
     sections = []
     keys = ["degradation", "dataset", "recipe"]
     for (degradation, dataset, recipe), rows in ablation.groupby(keys, sort=False, dropna=False):
         headline = rows[rows["protocol"] == study["headline_protocol"]]
-        heads = [("", "method"), *[("switches", switch) for switch in SWITCHES]]
+        heads = [
+            ("", "method"),
+            *[("switches", switch) for switch in SWITCHES],
+            *ablation_heads(study["protocols"][study["headline_protocol"]], degradation),
+            *[("", "parameters"), ("", "time per frame [ms]"), ("", "seeds")],
+        ]
         lines = [
-            [row.variant, *["yes" if getattr(row, switch) else "no" for switch in SWITCHES]]
+            [
+                row.variant,
+                *["yes" if getattr(row, switch) else "no" for switch in SWITCHES],
+                *[number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, sign="+")],
+                *[count_text(row.parameters), time_text(row.runtime_ms), str(row.n_seeds)],
+            ]
             for row in headline.itertuples()
         ]
-        for name in headline_first(study):
-            heads += ablation_heads(study["protocols"][name], degradation)
-            of_protocol = rows[rows["protocol"] == name].itertuples()
-            for line, row in zip(lines, of_protocol, strict=True):
-                line += [number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, sign="+")]
-        heads += [("", "parameters"), ("", "time per frame [ms]"), ("", "seeds")]
-        for line, row in zip(lines, headline.itertuples(), strict=True):
-            line += [count_text(row.parameters), time_text(row.runtime_ms), str(row.n_seeds)]
         caption = (
             f"Ablation on {dataset}, degradation {degradation_text(degradation, study)}, recipe {recipe}."
         )
@@ -522,7 +524,7 @@ def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str)
 
 
 def ablation_heads(protocol: dict[str, Any], degradation: str) -> list[tuple[str, str]]:
-    """Return the heads of the two columns that each protocol has in an ablation table."""
+    """Return the heads of the two columns of numbers in an ablation table."""
     label = f"{protocol_label(protocol)}, {degradation} [dB]"
     return [(label, "mean over clips"), (label, "gain over the row above")]
 

@@ -8,14 +8,14 @@ localrules:
 rule download:
     output:
         DATA / "downloads/{download}/manifest.json",
-    params:
-        name=lambda wildcards: STUDY.downloads[wildcards.download],
-        spec=lambda wildcards: STUDY.download(STUDY.downloads[wildcards.download]),
     log:
         RESULTS / "logs/download/{download}.log",
     retries: 1
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        name=lambda wildcards: STUDY.downloads[wildcards.download],
+        spec=lambda wildcards: STUDY.download(STUDY.downloads[wildcards.download]),
     script:
         "../scripts/download.py"
 
@@ -25,15 +25,15 @@ rule pack:
         lambda wildcards: STUDY.files_of(STUDY.packed[wildcards.packed]),
     output:
         DATA / "clips/{packed}/manifest.json",
+    log:
+        RESULTS / "logs/pack/{packed}.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    threads: 2
     params:
         name=lambda wildcards: STUDY.packed[wildcards.packed],
         spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
         downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
-    log:
-        RESULTS / "logs/pack/{packed}.log",
-    threads: 2
-    conda:
-        "../../envs/rlsp.yaml"
     script:
         "../scripts/pack.py"
 
@@ -43,13 +43,13 @@ rule degrade:
         DATA / "clips/{packed}/manifest.json",
     output:
         DATA / "lr/{degraded}/{packed}/manifest.json",
-    params:
-        spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
     log:
         RESULTS / "logs/degrade/{degraded}/{packed}.log",
-    threads: 2
     conda:
         "../../envs/rlsp.yaml"
+    threads: 2
+    params:
+        spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
     script:
         "../scripts/degrade.py"
 
@@ -59,12 +59,12 @@ rule flow:
         DATA / "clips/{packed}/manifest.json",
     output:
         DATA / "flow/{packed}/manifest.json",
-    params:
-        code=source_hash("metrics.flow"),
     log:
         RESULTS / "logs/flow/{packed}.log",
-    threads: 2
     conda:
         "../../envs/rlsp.yaml"
+    threads: 2
+    params:
+        code=source_hash("metrics.flow"),
     script:
         "../scripts/flow.py"

@@ -7,18 +7,20 @@ rule restore:
         lr=lambda wildcards: STUDY.test_lr(wildcards.run, wildcards.dataset),
     output:
         RESULTS / "restored/{run}/{dataset}/manifest.json",
-    params:
-        degradation=lambda wildcards: STUDY.degradation(STUDY.runs[wildcards.run].degradation),
-        device=STUDY.config["device"],
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained", "weights")),
     log:
         RESULTS / "logs/restore/{run}/{dataset}.log",
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained", "weights")),
+    conda:
+        "../../envs/rlsp.yaml"
     threads: STUDY.config["restore"]["threads"]
     resources:
         gpu=STUDY.gpus,
-    conda:
-        "../../envs/rlsp.yaml"
+    params:
+        degradation=lambda wildcards: STUDY.degradation(
+            STUDY.runs[wildcards.run].degradation
+        ),
+        device=STUDY.config["device"],
     script:
         "../scripts/restore.py"
 
@@ -28,15 +30,17 @@ rule interpolate:
         lr=lambda wildcards: STUDY.test_lr(wildcards.run, wildcards.dataset),
     output:
         RESULTS / "restored/{run}/{dataset}/manifest.json",
-    params:
-        degradation=lambda wildcards: STUDY.degradation(STUDY.runs[wildcards.run].degradation),
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("interpolation")),
     log:
         RESULTS / "logs/interpolate/{run}/{dataset}.log",
-    threads: STUDY.config["restore"]["threads"]
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("interpolation")),
     conda:
         "../../envs/rlsp.yaml"
+    threads: STUDY.config["restore"]["threads"]
+    params:
+        degradation=lambda wildcards: STUDY.degradation(
+            STUDY.runs[wildcards.run].degradation
+        ),
     script:
         "../scripts/interpolate.py"
 
@@ -47,10 +51,10 @@ rule adopt:
         frames=lambda wildcards: STUDY.frames_of(wildcards.run),
     output:
         RESULTS / "restored/{run}/{dataset}/manifest.json",
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("frames")),
     log:
         RESULTS / "logs/adopt/{run}/{dataset}.log",
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("frames")),
     conda:
         "../../envs/rlsp.yaml"
     script:
@@ -64,14 +68,14 @@ rule score:
         flow=lambda wildcards: STUDY.flow(wildcards.dataset),
     output:
         RESULTS / "scores/{run}/{dataset}.csv",
+    log:
+        RESULTS / "logs/score/{run}/{dataset}.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    threads: STUDY.config["score"]["workers"]
     params:
         labels=lambda wildcards: STUDY.labels(wildcards.run, wildcards.dataset),
         crops=STUDY.config["score"]["crops"],
         code=source_hash("scoring", "metrics", "color"),
-    log:
-        RESULTS / "logs/score/{run}/{dataset}.log",
-    threads: STUDY.config["score"]["workers"]
-    conda:
-        "../../envs/rlsp.yaml"
     script:
         "../scripts/score.py"

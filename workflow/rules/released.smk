@@ -11,15 +11,15 @@ rule exactness:
         released=lambda wildcards: STUDY.exactness_pair(wildcards.pair)[1],
     output:
         RESULTS / "exactness/{pair}.csv",
+    log:
+        RESULTS / "logs/exactness/{pair}.log",
     wildcard_constraints:
         pair=STUDY.pattern(STUDY.exactness_pairs()),
+    conda:
+        "../../envs/rlsp.yaml"
     params:
         full_frames=STUDY.full_frames(),
         code=source_hash("released"),
-    log:
-        RESULTS / "logs/exactness/{pair}.log",
-    conda:
-        "../../envs/rlsp.yaml"
     script:
         "../scripts/exactness.py"
 
@@ -29,13 +29,17 @@ rule claims:
         rules.tables.output,
         published=PUBLISHED,
     output:
-        report(STUDY.tables() / "claims.csv", category="Tables", caption="../report/claims.rst"),
-    params:
-        study=STUDY.facts(),
-        code=source_hash("reporting"),
+        report(
+            STUDY.tables() / "claims.csv",
+            category="Tables",
+            caption="../report/claims.rst",
+        ),
     log:
         RESULTS / "logs/claims.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        study=STUDY.facts(),
+        code=source_hash("reporting"),
     script:
         "../scripts/claims.py"

@@ -16,12 +16,12 @@ rule collect:
         training=STUDY.training_logs(),
     output:
         multiext(str(STUDY.tables()) + "/", "scores.csv", "runtime.csv", "training.csv"),
-    params:
-        code=source_hash("reporting.tables"),
     log:
         RESULTS / "logs/collect.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        code=source_hash("reporting.tables"),
     script:
         "../scripts/collect.py"
 
@@ -32,27 +32,37 @@ rule tables:
     output:
         facts=STUDY.tables() / "study.json",
         accuracy=report(
-            STUDY.tables() / "accuracy.csv", category="Tables", caption="../report/accuracy.rst"
+            STUDY.tables() / "accuracy.csv",
+            category="Tables",
+            caption="../report/accuracy.rst",
         ),
         temporal=report(
-            STUDY.tables() / "temporal.csv", category="Tables", caption="../report/temporal.rst"
+            STUDY.tables() / "temporal.csv",
+            category="Tables",
+            caption="../report/temporal.rst",
         ),
         runtime=report(
-            STUDY.tables() / "runtime_summary.csv", category="Tables", caption="../report/runtime.rst"
+            STUDY.tables() / "runtime_summary.csv",
+            category="Tables",
+            caption="../report/runtime.rst",
         ),
         complexity=report(
-            STUDY.tables() / "complexity.csv", category="Tables", caption="../report/complexity.rst"
+            STUDY.tables() / "complexity.csv",
+            category="Tables",
+            caption="../report/complexity.rst",
         ),
         ablation=report(
-            STUDY.tables() / "ablation.csv", category="Tables", caption="../report/ablation.rst"
+            STUDY.tables() / "ablation.csv",
+            category="Tables",
+            caption="../report/ablation.rst",
         ),
-    params:
-        study=STUDY.facts(),
-        code=source_hash("reporting.tables", "reporting.protocols"),
     log:
         RESULTS / "logs/tables.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        study=STUDY.facts(),
+        code=source_hash("reporting.tables", "reporting.protocols"),
     script:
         "../scripts/tables.py"
 
@@ -68,12 +78,12 @@ rule figures:
             category="Figures",
             caption="../report/figures.rst",
         ),
-    params:
-        code=source_hash("reporting"),
     log:
         RESULTS / "logs/figures.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        code=source_hash("reporting"),
     script:
         "../scripts/figures.py"
 
@@ -81,7 +91,9 @@ rule figures:
 rule pictures:
     input:
         rules.tables.output,
-        restored=[path for runs in STUDY.all_restored().values() for path in runs.values()],
+        restored=[
+            path for runs in STUDY.all_restored().values() for path in runs.values()
+        ],
         clips=[entry["clips"] for entry in STUDY.picture_inputs()],
         lr=[entry["lr"] for entry in STUDY.picture_inputs()],
     output:
@@ -91,13 +103,13 @@ rule pictures:
             category="Figures",
             caption="../report/pictures.rst",
         ),
-    params:
-        entries=STUDY.picture_inputs(),
-        code=source_hash("reporting"),
     log:
         RESULTS / "logs/pictures.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        entries=STUDY.picture_inputs(),
+        code=source_hash("reporting"),
     script:
         "../scripts/pictures.py"
 
@@ -110,13 +122,15 @@ rule report:
         figures=rules.figures.output,
         pictures=rules.pictures.output,
     output:
-        report(RESULTS / "report.html", category="Report", caption="../report/report.rst"),
-    params:
-        study=STUDY.name,
-        results=RESULTS,
+        report(
+            RESULTS / "report.html", category="Report", caption="../report/report.rst"
+        ),
     log:
         RESULTS / "logs/report.log",
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        study=STUDY.name,
+        results=RESULTS,
     script:
         "../scripts/report.py"

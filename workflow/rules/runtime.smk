@@ -4,19 +4,19 @@
 rule time:
     output:
         STUDY.runtime(),
+    log:
+        RESULTS / "logs/time.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    # All cores keep other jobs away; under a cluster executor the profile asks for a whole node.
+    threads: workflow.resource_settings.cores or STUDY.config["runtime"]["threads"]
+    resources:
+        gpu=STUDY.gpus,
     params:
         specs=STUDY.timed_models(),
         study=STUDY.name,
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
         code=source_hash("runtime", "models"),
-    log:
-        RESULTS / "logs/time.log",
-    # All cores keep other jobs away; under a cluster executor the profile asks for a whole node.
-    threads: workflow.resource_settings.cores or STUDY.config["runtime"]["threads"]
-    resources:
-        gpu=STUDY.gpus,
-    conda:
-        "../../envs/rlsp.yaml"
     script:
         "../scripts/time.py"

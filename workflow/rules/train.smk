@@ -14,19 +14,19 @@ rule train:
             caption="../report/training.rst",
         ),
         provenance=RESULTS / "weights/{run}/provenance.json",
+    log:
+        RESULTS / "logs/train/{run}.log",
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained")),
+    conda:
+        "../../envs/rlsp.yaml"
+    threads: lambda wildcards: STUDY.training(wildcards.run)["recipe"]["threads"]
+    resources:
+        gpu=STUDY.gpus,
     params:
         spec=lambda wildcards: STUDY.training(wildcards.run),
         folder=lambda wildcards: STUDY.training_folder(wildcards.run),
         device=STUDY.config["device"],
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained")),
-    log:
-        RESULTS / "logs/train/{run}.log",
-    threads: lambda wildcards: STUDY.training(wildcards.run)["recipe"]["threads"]
-    resources:
-        gpu=STUDY.gpus,
-    conda:
-        "../../envs/rlsp.yaml"
     script:
         "../scripts/train.py"
 
@@ -36,13 +36,13 @@ rule convert:
         lambda wildcards: STUDY.released_checkpoint(wildcards.run)["manifest"],
     output:
         RESULTS / "weights/{run}/model.safetensors",
-    params:
-        checkpoint=lambda wildcards: STUDY.released_checkpoint(wildcards.run),
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("weights")),
     log:
         RESULTS / "logs/convert/{run}.log",
+    wildcard_constraints:
+        run=STUDY.pattern(run.id for run in STUDY.runs_of("weights")),
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        checkpoint=lambda wildcards: STUDY.released_checkpoint(wildcards.run),
     script:
         "../scripts/convert.py"

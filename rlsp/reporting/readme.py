@@ -1,0 +1,141 @@
+"""The numbers of the README, written from the reference tables so that none is typed by hand."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlsp.config import ROOT
+from rlsp.errors import DataError
+from rlsp.reporting.claims import read_published
+from rlsp.reporting.figures import read_study
+from rlsp.reporting.protocols import protocol_label
+
+README = ROOT / "README.md"
+REFERENCE = ROOT / "results" / "reference"
+SHOWN = {
+    "trained": "trained here",
+    "released-frames": "released frames",
+    "released-weights": "released weights",
+}
+
+
+def fill_readme(text: str, reference: Path = REFERENCE) -> str:
+    """Fill the marked places of the README from the reference tables.
+
+    Places are ``<!-- begin NAME -->...<!-- end NAME -->`` (a block) and ``<!-- NAME -->...<!-- /NAME -->`` (a
+    number in a line).
+
+    Parameters
+    ----------
+    text : str
+        The README.
+    reference : Path
+        Folder of reference results, ``<study>/<device>/tables``.
+
+    Returns
+    -------
+    str
+        The README with its numbers.
+
+    Raises
+    ------
+    DataError
+        A reference is missing.
+    """
+    demo, released = find_reference(reference, "demo"), find_reference(reference, "released")
+    text = _fill_block(text, "released", released_block(released))
+    text = _fill_block(text, "demo", demo_block(demo))
+    text = _fill_number(text, "demo-minutes", minutes(demo))
+    return _fill_number(text, "released-minutes", minutes(released))
+
+
+def find_reference(reference: Path, study: str) -> Path:
+    """Find the reference of a study: of the first device in alphabetical order."""
+    folders = sorted(path for path in (reference / study).glob("*") if (path / "tables").is_dir())
+    if not folders:
+        raise DataError(f"{reference / study}: expected reference tables, run make reference STUDY={study}")
+    return folders[0]
+
+
+def minutes(folder: Path) -> str:
+    """Return how long the longest run of a study took, in minutes."""
+    runs = pd.read_csv(folder / "elapsed.csv")
+    return f"{runs['seconds'].max() / 60:.1f}"
+
+
+def released_block(folder: Path) -> str:
+    """Make the table of Vid4: published values beside what comes out here."""
+    study, accuracy = read_study(folder / "tables"), pd.read_csv(folder / "tables" / "accuracy.csv")
+    published = read_published().query("metric == 'psnr' and dataset == 'vid4' and confidence != 'M'")
+    printed = published.drop_duplicates("model").set_index("model")
+    protocols = [name for name in study["protocols"] if name in ("crop8-trim2-video", "crop8-all-frame")]
+    labels = [protocol_label(study["protocols"][name]) for name in protocols]
+    rows = [["method", "degradation", "published", *labels, "made from"]]
+    means = accuracy[accuracy["clip"] == "mean"]
+    for (model, degradation, origin), of_run in means.groupby(["model", "degradation", "origin"], sort=False):
+        by_protocol = of_run.set_index("protocol")["psnr"]
+        known = model in printed.index and origin != "interpolation"
+        text = f"{printed.loc[model, 'value']} ({printed.loc[model, 'confidence']})" if known else "–"
+        values = [f"{by_protocol[name]:.2f}" for name in protocols]
+        rows.append([model, degradation, text, *values, SHOWN.get(origin, origin)])
+    path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    caption = (
+        "Vid4, scale 4, PSNR in dB, mean over the four clips; border, trimmed frames and averaging in the heads. "
+        "Published: as printed (Q: read at the source, S: from a secondary source), protocol often not stated. "
+        "gaussian: sigma 1.5, gaussian-1.6: sigma 1.6, both sampled at phase 0. "
+        f"From [{path}/tables/accuracy.csv]({path}/tables/accuracy.csv)."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
+
+
+def demo_block(folder: Path) -> str:
+    """Make the table of the demo: every run on every data set, and the ablation's order."""
+    study, accuracy = read_study(folder / "tables"), pd.read_csv(folder / "tables" / "accuracy.csv")
+    means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
+    runtime = pd.read_csv(folder / "tables" / "runtime_summary.csv").set_index("model")
+    datasets = list(means["dataset"].unique())
+    rows = [["method", *[f"{name} [dB]" for name in datasets], "ms per frame", "parameters"]]
+    for model, of_model in means.groupby("model", sort=False):
+        by_set = of_model.set_index("dataset")["psnr"]
+        timed = runtime.loc[model]
+        rows.append(
+            [model, *[f"{by_set[name]:.2f}" for name in datasets], f"{timed['median_ms']:.1f}",
+             f"{int(timed['parameters']):,}"]
+        )  # fmt: skip
+    path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    caption = (
+        f"{protocol_label(study['protocols'][study['headline_protocol']])}; gaussian input (sigma 1.5, phase 0); "
+        f"mean over clips; seed {', '.join(sorted(set(means['seeds'].dropna().astype(str))))}; "
+        f"{_budget(folder)}. The four rows of the ablation are {', '.join(study['ablation'])}. Times: median on "
+        f"{_device(folder)}. From [{path}/tables]({path}/tables)."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
+
+
+def _budget(folder: Path) -> str:
+    steps = pd.read_csv(folder / "tables" / "training.csv").groupby("run")["step"].max().unique()
+    return ", ".join(f"{int(n):,}" for n in sorted(steps)) + " steps"
+
+
+def _device(folder: Path) -> str:
+    rows = pd.read_csv(folder / "tables" / "runtime.csv")
+    row: Any = rows.iloc[0]
+    return f"{row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _fill_block(text: str, name: str, content: str) -> str:
+    pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{content}\n{found[2]}", text, flags=re.DOTALL)
+
+
+def _fill_number(text: str, name: str, content: str) -> str:
+    pattern = rf"(<!-- {name} -->).*?(<!-- /{name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{content}{found[2]}", text)
