@@ -5,17 +5,22 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlsp.config import Study
+from rlsp.config import ROOT, Study
 from rlsp.errors import one_line_errors
 
 Command = Callable[[argparse.Namespace], None]
+
+
+def read_study(args: argparse.Namespace) -> Study:
+    """Read the study that a command is about."""
+    return Study.from_file(*(args.study or [ROOT / "config" / "demo.yaml"]))
 
 
 def fetch_command(args: argparse.Namespace) -> None:
     """Download the files that a study needs, checked against their SHA-256."""
     from rlsp.sources import fetch
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     for name in args.download or study.needed_downloads():
         fetch(name, study.download(name), study.downloaded(name))
 
@@ -24,7 +29,7 @@ def pack_command(args: argparse.Namespace) -> None:
     """Pack a data set of a study into memory-mappable clips."""
     from rlsp.sources import pack_dataset
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     pack_dataset(
         args.dataset,
         study.dataset(args.dataset),
@@ -39,7 +44,7 @@ def degrade_command(args: argparse.Namespace) -> None:
     """Make the LR clips of a data set."""
     from rlsp.degradation import degrade_dataset
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     degrade_dataset(
         study.clips(args.dataset),
         study.degradation(args.degradation),
@@ -52,7 +57,7 @@ def flow_command(args: argparse.Namespace) -> None:
     """Compute the ground-truth optical flow of a data set."""
     from rlsp.metrics.flow import write_flow_dataset
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     write_flow_dataset(study.clips(args.dataset), study.flow(args.dataset), workers=args.workers)
 
 
@@ -60,7 +65,7 @@ def train_command(args: argparse.Namespace) -> None:
     """Train a run of a study; going on from its last checkpoint if there is one."""
     from rlsp.training import train
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     run = study.run(args.run, "trained")
     train(
         study.training(run.id),
@@ -76,7 +81,7 @@ def restore_command(args: argparse.Namespace) -> None:
     """Restore a data set with a run of a study."""
     from rlsp.restoration import restore_by_interpolation, restore_with_weights
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     run = study.run(args.run, "trained", "weights", "interpolation")
     lr, manifest = study.test_lr(run.id, args.dataset), study.restored(run.id, args.dataset)
     shared = {"run": run.id, "degradation": study.degradation(run.degradation), "threads": args.threads}
@@ -87,11 +92,42 @@ def restore_command(args: argparse.Namespace) -> None:
         restore_with_weights(study.weights(run.id), lr, manifest, device=device, **shared)
 
 
+def adopt_command(args: argparse.Namespace) -> None:
+    """Take in the frames of a run that were restored elsewhere."""
+    from rlsp.adoption import adopt_frames
+
+    study = read_study(args)
+    run = study.run(args.run, "frames")
+    manifest = study.restored(run.id, args.dataset)
+    adopt_frames(study.clips(args.dataset), manifest, frames=study.frames_of(run.id), run=run.id)
+
+
+def convert_command(args: argparse.Namespace) -> None:
+    """Convert a released checkpoint into weights of ours."""
+    from rlsp.released import convert_checkpoint
+
+    study = read_study(args)
+    run = study.run(args.run, "weights")
+    checkpoint = study.released_checkpoint(run.id)
+    convert_checkpoint(checkpoint["prefix"], study.weights(run.id), **checkpoint["facts"])
+
+
+def exactness_command(args: argparse.Namespace) -> None:
+    """Check that our pictures are the released ones, to one grey level."""
+    from rlsp.released import check_exactness
+
+    study = read_study(args)
+    for name, pair in study.exactness_pairs().items():
+        table = study.folder / "exactness" / f"{name}.csv"
+        check_exactness(*study.exactness_pair(name), table, full_frames=study.full_frames())
+        print(f"{' and '.join(pair)} agree: {table}")
+
+
 def score_command(args: argparse.Namespace) -> None:
     """Score the restored frames of a run against the ground truth."""
     from rlsp.scoring import score_dataset
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     run = study.run(args.run)
     score_dataset(
         study.restored(run.id, args.dataset),
@@ -108,7 +144,7 @@ def time_command(args: argparse.Namespace) -> None:
     """Time all models of a study side by side; nothing else should run on the machine meanwhile."""
     from rlsp.runtime import time_models
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     timing = dict(study.config["runtime"])
     timing.update({key: value for key in timing if (value := getattr(args, key)) is not None})
     table = args.output or study.runtime()
@@ -126,7 +162,7 @@ def tables_command(args: argparse.Namespace) -> None:
     """Collect the rows of a study and write its tables."""
     from rlsp.reporting.tables import collect_tables, write_tables
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     collect_tables(study.all_scores(), [study.runtime()], study.training_logs(), study.tables())
     write_tables(study.tables(), study.facts())
     print(study.tables())
@@ -140,6 +176,25 @@ def figures_command(args: argparse.Namespace) -> None:
     target = args.output or args.tables.parent / "figures" / "numbers"
     for path in redraw_figures(args.tables, target, published=published_points()):
         print(path)
+
+
+def pictures_command(args: argparse.Namespace) -> None:
+    """Draw the temporal profiles and crops of a study."""
+    from rlsp.reporting.pictures import draw_gallery
+
+    study = read_study(args)
+    for path in draw_gallery(study.picture_inputs(), study.figures() / "pictures"):
+        print(path)
+
+
+def report_command(args: argparse.Namespace) -> None:
+    """Execute the report notebook of a study into one HTML page."""
+    from rlsp.reporting.report import write_report
+
+    study = read_study(args)
+    page = study.folder / "report.html"
+    write_report(ROOT / "notebooks" / "report.ipynb", page, study=study.name, results=study.folder)
+    print(page)
 
 
 def compare_command(args: argparse.Namespace) -> None:
@@ -167,7 +222,7 @@ def claims_command(args: argparse.Namespace) -> None:
     """Write the ledger of published claims from the tables of the released study and of others."""
     from rlsp.reporting.claims import write_claims
 
-    study = Study.from_file(*args.study)
+    study = read_study(args)
     write_claims(study.tables(), study.facts(), [folder / "tables" for folder in args.others])
     print(study.tables() / "claims.md")
 
@@ -213,7 +268,7 @@ def keys_command(args: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="rlsp", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command_name")
 
     def add(name: str, command: Command, *arguments: str) -> argparse.ArgumentParser:
         summary = (command.__doc__ or "").splitlines()[0]
@@ -231,10 +286,15 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("fetch", fetch_command, "study")
     sub.add_argument("download", nargs="*", help="names of downloads (default: all that the study needs)")
     add("pack", pack_command, "study", "workers", "dataset")
-    add("degrade", degrade_command, "study", "workers", "dataset").add_argument("degradation")
+    add("degrade", degrade_command, "study", "workers", "dataset").add_argument(
+        "degradation", help="name of a degradation of the study"
+    )
     add("flow", flow_command, "study", "workers", "dataset")
     add("train", train_command, "study", "device", "run")
     add("restore", restore_command, "study", "device", "threads", "run", "dataset")
+    add("adopt", adopt_command, "study", "run", "dataset")
+    add("convert", convert_command, "study", "run")
+    add("exactness", exactness_command, "study")
     add("score", score_command, "study", "workers", "run", "dataset")
     sub = add("time", time_command, "study", "device")
     sub.add_argument("--lr-size", nargs=2, type=int, metavar=("H", "W"), help="LR frames, in pixels")
@@ -250,13 +310,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"
     )
+    add("pictures", pictures_command, "study")
+    add("report", report_command, "study")
     sub = add("compare", compare_command)
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
     sub.add_argument("b", type=Path, help="another one")
     add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
     add("readme", readme_command)
     sub = add("claims", claims_command, "study")
-    sub.set_defaults(study=[Path("config/released.yaml")])
     sub.add_argument("others", type=Path, nargs="*", help="results of other studies, such as results/small")
     sub = add("upscale", upscale_command, "device")
     sub.add_argument("source", type=Path, help="video file, or folder of PNG pictures")
@@ -280,10 +341,9 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         type=Path,
-        nargs="+",
-        default=[Path("config/demo.yaml")],
+        action="append",
         metavar="FILE",
-        help="study file, and further ones that change it",
+        help="study file (default: config/demo.yaml); a second one changes the first",
     )
 
 

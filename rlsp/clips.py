@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from rlsp.decoding import read_video
 from rlsp.errors import DataError
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".y4m"})
 
-# MatrixCoefficients of ITU-T H.273 that swscale knows: BT.709, FCC, BT.601 (two names), SMPTE 240M, BT.2020
-_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -217,70 +216,6 @@ def read_pictures(files: Iterable[Path]) -> Iterator[np.ndarray]:
                 f"got {frame.shape[1]}x{frame.shape[0]}"
             )
         yield frame
-
-
-def read_video(path: Path) -> Iterator[np.ndarray]:
-    """Decode the first video stream of a file, in constant memory.
-
-    Yields
-    ------
-    np.ndarray
-        (H, W, 3) uint8 RGB, full range, upright.
-
-    Raises
-    ------
-    DataError
-        The file holds no video or cannot be decoded.
-    """
-    import av
-
-    path = Path(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: expected a video, got a file without a video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                yield decoded_rgb(frame)
-    except av.FFmpegError as error:
-        raise DataError(f"{path}: expected a video that can be decoded, got: {error.strerror}") from None
-
-
-def decoded_rgb(frame) -> np.ndarray:
-    """Convert a decoded PyAV frame to RGB by its own colour matrix, range and rotation.
-
-    Where the stream names no matrix, BT.709 is taken from 720 rows on and BT.601 below, the convention
-    of players; where it names no range, limited (16..235).
-
-    Parameters
-    ----------
-    frame : av.VideoFrame
-        The frame.
-
-    Returns
-    -------
-    np.ndarray
-        (H, W, 3) uint8 RGB, full range, upright.
-    """
-    from av.video.reformatter import ColorRange, Interpolation
-
-    if not frame.format.is_rgb:
-        matrix = int(frame.colorspace)
-        if matrix not in _MATRICES:
-            matrix = 1 if frame.height >= 720 else 6
-        frame = frame.reformat(
-            format="rgb24",
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            src_color_range=ColorRange.JPEG if frame.color_range == ColorRange.JPEG else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            # without the last two flags swscale rounds down: 1.1 grey levels too dark on average
-            interpolation=int(
-                Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-            ),
-        )
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 # ---- clips on disk -----------------------------------------------------------------------------
@@ -492,3 +427,34 @@ def open_clips(manifest_path: Path) -> dict[str, np.ndarray]:
                 f"{manifest_path.parent / entry['file']}: expected {expected}, got {clips[name].shape}"
             )
     return clips
+
+
+def read_restored(manifest_path: Path, *keys: str) -> dict:
+    """Read the manifest of a restored data set.
+
+    Parameters
+    ----------
+    manifest_path : Path
+        JSON file with ``clips``: clip name -> ``rgb`` and ``y``, the pictures of each kind, or null.
+    *keys : str
+        What else it has to hold, such as ``run``.
+
+    Raises
+    ------
+    DataError
+        The manifest is missing or damaged, or lacks one of these.
+    """
+    try:
+        manifest = json.loads(Path(manifest_path).read_text(encoding="utf-8"))
+        missing = {"clips", *keys} - manifest.keys()
+        if missing:
+            raise KeyError(", ".join(sorted(missing)))
+        if not all(isinstance(clip, dict) for clip in manifest["clips"].values()):
+            raise TypeError("a clip without rgb and y")
+    except FileNotFoundError:
+        raise DataError(
+            f"{manifest_path}: expected a manifest of restored frames, but there is none"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{manifest_path}: expected a manifest of restored frames, got: {error!r}") from None
+    return manifest

@@ -265,6 +265,8 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     run_models = {run.model for run in runs.values()}
     for model in config["ablation"]:
         _known("ablation", model, run_models)
+    for dataset in config["pictures"]["clips"]:
+        _known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
     if config["reference_model"] is not None:
         _known("reference_model", config["reference_model"], run_models)
     for pair in config["released"]["exactness"]:
@@ -596,15 +598,17 @@ class Study:
                     group = groups.setdefault((dataset, run.degradation), {})
                     # of several seeds the first one
                     group.setdefault(self._shown_name(run), self.restored(run.id, dataset))
-        return [
-            {
-                "name": f"{dataset}_{degradation}",
+        entries = []
+        for (dataset, degradation), restored in groups.items():
+            manifests = {
                 "clips": self.clips(dataset),
                 "lr": self.lr(degradation, dataset),
                 "restored": restored,
             }
-            for (dataset, degradation), restored in groups.items()
-        ]
+            for clip in self.config["pictures"]["clips"].get(dataset, [None]):
+                name = "_".join(part for part in (dataset, clip, degradation) if part)
+                entries.append({"name": name, "clip": clip, **manifests})
+        return entries
 
     def training_logs(self) -> list[Path]:
         """List the log of every training."""
@@ -641,12 +645,13 @@ class Study:
 
 
 def study_files(config_files: Iterable[str]) -> list[str]:
-    """Name the files that a study is read from, those in the repository relative to it."""
+    """Name the files that a study is read from, relative to the working folder or the repository if inside."""
     names = []
     for file in config_files:
         path = Path(file).resolve()
         if path != CATALOGUE:
-            names.append(str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path))
+            roots = [root for root in (Path.cwd(), ROOT) if path.is_relative_to(root)]
+            names.append(str(path.relative_to(roots[0]) if roots else path))
     return sorted(set(names))
 
 

@@ -5,12 +5,10 @@ up-sampled from the LR clip needs it: bicubic LR pixels sit between HR pixels, s
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import lru_cache
-from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
 
@@ -330,15 +328,14 @@ def degrade_dataset(
     lr_manifest_path : Path
         Manifest to write; the clips go beside it. It says what the HR one says, and ``degradation``: `spec`.
     workers : int
-        Processes to work on clips at the same time.
+        Threads, a clip each. NumPy and SciPy let go of the interpreter lock, so two take half the time.
 
     Raises
     ------
     ConfigError
         The degradation is of an unknown kind, or a key is missing, unknown, or has a wrong value.
     DataError
-        A clip is missing, damaged, or no multiple of the scale; the LR folder is the HR one; or a worker was
-        killed.
+        A clip is missing, damaged, or no multiple of the scale; or the LR folder is the HR one.
     """
     manifest_path, lr_manifest_path = Path(manifest_path), Path(lr_manifest_path)
     _check_spec(spec)
@@ -350,26 +347,9 @@ def degrade_dataset(
         (manifest_path.parent / entry["file"], spec, lr_manifest_path.parent / entry["file"])
         for entry in manifest["clips"].values()
     ]
-    entries = dict(zip(manifest["clips"], _degrade_clips(jobs, workers), strict=True))
+    with ThreadPoolExecutor(workers) as pool:  # after an error, clips not begun are left out
+        entries = dict(zip(manifest["clips"], pool.map(_degrade_clip, *zip(*jobs, strict=True)), strict=True))
     write_manifest(lr_manifest_path, {**manifest, "degradation": spec, "clips": entries})
-
-
-def _degrade_clips(jobs: list[tuple[Path, dict[str, Any], Path]], workers: int) -> Iterable[dict[str, Any]]:
-    """Give the manifest entries of the LR clips in the order of the jobs."""
-    if workers <= 1 or len(jobs) <= 1:
-        return [_degrade_clip(*job) for job in jobs]
-    # a spawned process would import the caller's main module, and thereby run a Snakemake script again
-    context = get_context("fork" if "fork" in get_all_start_methods() else None)
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        try:
-            return list(pool.map(_degrade_clip, *zip(*jobs, strict=True)))
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"{jobs[0][2].parent}: expected every clip to be made, but a worker process was killed "
-                f"(out of memory? try fewer than {workers})"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error the clips not begun are left out
 
 
 def _degrade_clip(hr_path: Path, spec: dict[str, Any], lr_path: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Score restored data sets: one row of measures per frame, clip and crop."""
 
 import csv
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsp.clips import open_clips, read_png, replace_when_complete
+from rlsp.clips import open_clips, read_png, read_restored, replace_when_complete
 from rlsp.color import rgb_to_y
 from rlsp.errors import ConfigError, DataError
 from rlsp.metrics.fidelity import WINDOW_TAPS, crop_border, mean_ssim, mse, psnr_from_mse, ssim_map
@@ -260,7 +259,7 @@ def _pair_clips(
     restored_manifest: Path, clips_manifest: Path, flow_manifest: Path | None, labels: Mapping[str, object]
 ) -> list[ClipPair]:
     """Put each restored clip beside its truth, by name; check names and numbers of frames."""
-    restored = _read_restored(restored_manifest)
+    restored = read_restored(restored_manifest, "run", "dataset")
     for key in ("run", "dataset"):
         if restored[key] != labels[key]:
             raise DataError(f"{restored_manifest}: expected {key} {labels[key]}, got {restored[key]}")
@@ -283,20 +282,6 @@ def _pair_clips(
         flow = _truth_flow(flow_manifest, name, truth) if flow_manifest else None
         pairs.append(ClipPair(name, truth, **files, flow=flow))
     return pairs
-
-
-def _read_restored(path: Path) -> dict:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not {"run", "dataset"} <= manifest.keys():
-            raise KeyError("run, dataset")
-        if not all(isinstance(clip, dict) for clip in manifest["clips"].values()):
-            raise TypeError("a clip without rgb and y")
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a manifest of restored frames, but there is none") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: expected a manifest of restored frames, got: {error!r}") from None
-    return manifest
 
 
 def _picture_paths(

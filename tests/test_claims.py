@@ -6,26 +6,19 @@ import pandas as pd
 import pytest
 
 from rlsp.errors import DataError
-from rlsp.reporting import claims
-from rlsp.reporting.claims import (
-    CLAIM_COLUMNS,
-    COLD_START_FRAMES,
-    DEGRADATIONS,
-    LEDGER_PROTOCOLS,
+from rlsp.reporting.claims import CLAIM_COLUMNS, COLD_START_FRAMES, write_claims
+from rlsp.reporting.evidence import DEGRADATIONS, LEDGER_PROTOCOLS, VID4_FRAMES, Measured
+from rlsp.reporting.protocols import protocol_label
+from rlsp.reporting.published import (
     PUBLISHED,
-    VID4_FRAMES,
-    Measured,
+    PUBLISHED_COLUMNS,
     Printed,
-    Rule,
-    decide,
-    decide_speedup,
     find_printed,
     published_points,
     read_published,
-    write_claims,
 )
-from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.tables import RUNTIME_COLUMNS
+from rlsp.reporting.verdicts import Rule, decide, decide_speedup
 
 VIDEO, FRAME, VIDEO_ALL, FRAME_ALL = (
     f"PSNR-Y, crop 8, trim {trim}, {average}" for trim in ("2+2", "0+0") for average in ("video", "frame")
@@ -119,7 +112,7 @@ RECALLED = (
 
 def test_every_published_row_has_a_source_and_a_confidence():
     table = read_published()
-    assert tuple(table.columns) == claims.PUBLISHED_COLUMNS
+    assert tuple(table.columns) == PUBLISHED_COLUMNS
     assert (table["source"].str.len() > 10).all()
     assert set(table["confidence"]) == {"M", "Q", "S"}
     assert not table.duplicated(["model", "dataset", "degradation", "metric", "value", "protocol"]).any()
@@ -425,6 +418,10 @@ def test_the_order_by_tof_is_that_of_the_calibration(tmp_path, made):
     rows = [made_rows(model, LEVELS[model]).assign(tof=tof) for model, tof in order.items()]
     row = find(ledger(write_made(tmp_path / "tables", rows)), "Order in temporal")
     assert row["verdict"] == "published value unknown; calibration reproduced"
+    weights = [rows[1].assign(origin="released-weights"), rows[4].assign(origin="released-weights")]
+    row = find(ledger(write_made(tmp_path / "weights", weights)), "Order in temporal")
+    assert row["released_weights"] == "RLSP 7-256 0.167 < RLSP 7-64 0.189"
+    assert row["verdict"] == "published value unknown"
 
 
 def test_other_studies_fill_the_retrained_column_with_their_trained_runs_only(tmp_path):

@@ -6,10 +6,11 @@ import zlib
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange
+from av.stream import Disposition
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from rlsp import clips
+from rlsp import clips, decoding
 from rlsp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -182,6 +183,30 @@ def test_video_colours_follow_matrix_and_range(tmp_path, matrix, declared, heigh
     difference = (frame - rgb)[10::20, 10::20]
     assert frame.dtype == np.uint8 and np.abs(difference).max() <= 3
     assert abs(difference.mean()) < 0.1  # the wrong matrix gives 0.3 and 35, wrong rounding -1.1
+
+
+def test_matrices_are_those_that_pyav_names():
+    assert set(decoding._MATRICES.values()) <= {int(matrix) for matrix in Colorspace}
+
+
+def test_video_with_a_colon_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mkv", coloured_blocks(40, 60), 5, False, 5)
+    (tmp_path / "a.mkv").rename("pan: 1.mkv")
+    assert len(list(clips.read_frames("pan: 1.mkv"))) == 1
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        cover = container.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        container.mux(
+            cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24"))
+        )
+        container.mux(cover.encode())
+    with pytest.raises(DataError, match="song.m4a: expected a video, got a file without a video stream"):
+        list(clips.read_video(tmp_path / "song.m4a"))
 
 
 def test_video_gives_all_frames(tmp_path):

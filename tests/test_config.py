@@ -82,7 +82,7 @@ def test_runs_are_expanded_in_one_place(demo):
     config = changed(demo, ["runs", 0, "seeds"], [0, 1])
     study = Study(changed(config, ["runs", 0, "degradations"], ["gaussian", "bicubic"]))
     assert len(study.runs) == 7 * 2 * 2 + 1
-    assert study.runs["rlsp-5-32.bicubic.s1"].seed == 1
+    assert study.runs["rlsp-3-32.bicubic.s1"].seed == 1
     assert study.runs["bicubic.gaussian"].kind == "interpolation"
 
 
@@ -152,13 +152,16 @@ def test_results_of_another_study_file_are_not_touched(demo, tmp_path):
         check_owner(study, ["mine.yaml"])
 
 
-def test_study_files_do_not_depend_on_where_the_repository_lies(tmp_path):
+def test_study_files_do_not_depend_on_where_the_folder_lies(tmp_path, monkeypatch):
     files = [
         str(ROOT / "config" / "catalogue.yaml"),
         str(ROOT / "config" / "demo.yaml"),
         str(tmp_path / "x.yaml"),
     ]
+    monkeypatch.chdir(ROOT)
     assert study_files(files) == [str(tmp_path / "x.yaml"), "config/demo.yaml"]
+    monkeypatch.chdir(tmp_path)
+    assert study_files(files) == ["config/demo.yaml", "x.yaml"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", ""])

@@ -2,14 +2,12 @@
 
 import json
 import math
-import os
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from rlsp import degradation
 from rlsp.clips import open_clips, read_manifest, write_clip, write_manifest
 from rlsp.degradation import (
     bicubic_weights,
@@ -327,9 +325,3 @@ def test_a_wrong_spec_or_missing_manifest_is_refused(manifest_path, tmp_path):
         degrade_dataset(manifest_path, {**BICUBIC, "kind": "area"}, tmp_path / "lr" / "manifest.json")
     with pytest.raises(DataError, match="manifest"):
         degrade_dataset(tmp_path / "none.json", BICUBIC, tmp_path / "lr" / "manifest.json")
-
-
-def test_a_killed_worker_is_told(manifest_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(degradation, "_degraded_frames", lambda frames, spec: os._exit(9))
-    with pytest.raises(DataError, match="a worker process was killed"):
-        degrade_dataset(manifest_path, BICUBIC, tmp_path / "lr" / "manifest.json", workers=2)

@@ -284,7 +284,7 @@ def test_what_does_not_exist_is_named(clips, tmp_path):
     short = {"short": write_restored(tmp_path / "short", hr[:2])}
     with pytest.raises(DataError, match="expected frame 2, got 2 frames"):
         plot_crops(hr_manifest, lr_manifest, short, frame=2)
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="there is none"):
         plot_profiles(hr_manifest, {"absent": tmp_path / "absent.json"})
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.signal import correlate
 
+from rlsp.bundle import masked_crc32c, read_checkpoint
 from rlsp.clips import list_frames, read_pictures, write_png
 from rlsp.degradation import degrade_gaussian
 from rlsp.errors import DataError
@@ -17,8 +18,6 @@ from rlsp.released import (
     check_exactness,
     convert_checkpoint,
     convert_pytorch_state,
-    masked_crc32c,
-    read_checkpoint,
 )
 from rlsp.weights import load_weights
 

@@ -298,15 +298,6 @@ def test_overlap_of_two_sets(first, second, shared):
         assert shared is None or shared in found
 
 
-def test_dataset_keys_name_what_is_used():
-    assert sources.dataset_keys(photographs("coffee", "motorcycle_right")) == {
-        "photograph coffee",
-        "photograph motorcycle",
-    }
-    assert sources.dataset_keys(shots([0, 5])) == {"film frames 0-5"}
-    assert sources.dataset_keys(listed("in/walk/")) == {"vid4 in/walk/"}
-
-
 # ---- downloads
 
 
@@ -466,3 +457,15 @@ def test_reason_of_pip_names_a_missing_connection():
     )
     assert sources._pip_reason(broken) == "pip cannot reach the package index"
     assert sources._pip_reason("ERROR: THESE PACKAGES\n  DO NOT MATCH\nERROR: a  b") == "a b"
+    assert (
+        sources._pip_reason("/usr/bin/python: No module named pip\n")
+        == "/usr/bin/python: No module named pip"
+    )
+    assert sources._pip_reason("") == ""
+
+
+def test_a_clip_without_a_name_for_paths_is_refused(tmp_path):
+    for name in ("walk", "歩"):
+        clips.write_png(tmp_path / "own" / name / "1.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ConfigError, match="歩: expected a name with letters a to z or digits"):
+        pack(tmp_path, folder_spec(str(tmp_path / "own")))

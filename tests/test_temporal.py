@@ -251,7 +251,7 @@ def test_exact_flow_is_checked(clips, tmp_path, arrays, message):
 
 def test_open_flow_names_what_is_missing(clips, tmp_path):
     manifest = tmp_path / "flow" / "manifest.json"
-    with pytest.raises(DataError, match="expected a manifest of flow, but there is none"):
+    with pytest.raises(DataError, match="expected a manifest, but there is none"):
         open_flow(manifest, "made")
     write_flow_dataset(clips, manifest)
     with pytest.raises(DataError, match="expected the flow of clip other, but there is none"):
@@ -263,5 +263,5 @@ def test_open_flow_names_what_is_missing(clips, tmp_path):
     with pytest.raises(DataError, match=r"made.backward.npy: expected float32 \(2, 4, 4, 2\)"):
         open_flow(manifest, "made")
     manifest.write_text("{")
-    with pytest.raises(DataError, match="expected a manifest of flow, got"):
+    with pytest.raises(DataError, match="expected JSON, got"):
         open_flow(manifest, "made")

@@ -1,7 +1,6 @@
 """Optical flow of ground-truth clips: estimated or exact, with what is hidden, once per data set."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rlsp.clips import open_clips, read_manifest, replace_when_complete, write_manifest
+from rlsp.clips import open_clips, read_json, read_manifest, replace_when_complete, write_manifest
 from rlsp.color import rgb_to_y
 from rlsp.errors import DataError
 
@@ -238,14 +237,12 @@ def open_flow(manifest_path: Path, clip: str) -> ClipFlow:
     manifest_path = Path(manifest_path)
     folder = manifest_path.parent
     try:
-        entry = json.loads(manifest_path.read_text(encoding="utf-8"))["clips"].get(clip)
+        entry = read_json(manifest_path)["clips"].get(clip)
         if entry is None:
             raise DataError(f"{manifest_path}: expected the flow of clip {clip}, but there is none")
         backward, visible = (_open_array(folder / entry[key]) for key in ("backward", "visible"))
         kind = entry["kind"]
-    except FileNotFoundError:
-        raise DataError(f"{manifest_path}: expected a manifest of flow, but there is none") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{manifest_path}: expected a manifest of flow, got: {error!r}") from None
     _check_flow(folder / entry["backward"], backward, visible, visible.shape)
     return ClipFlow(backward, visible, kind)

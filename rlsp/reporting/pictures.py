@@ -4,7 +4,6 @@ They carry the licence of the clips they show. Pictures of clips or restored fra
 (Vid4, the released RLSP frames) belong into ``results/``, never into the repository.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rlsp.clips import as_rgb, open_clips, read_png
+from rlsp.clips import as_rgb, open_clips, read_png, read_restored
 from rlsp.color import rgb_to_y
 from rlsp.errors import ConfigError, DataError
 from rlsp.metrics.temporal import temporal_profile
@@ -76,7 +75,7 @@ def draw_pictures(
 # ---- restored frames ---------------------------------------------------------------------------
 
 
-def read_restored(path: Path | str, clip: str) -> dict[str, list[Path]]:
+def read_pictures_of(path: Path | str, clip: str) -> dict[str, list[Path]]:
     """Return the picture files of a restored clip, keys ``rgb`` and ``y``, where it has them.
 
     Raises
@@ -85,12 +84,7 @@ def read_restored(path: Path | str, clip: str) -> dict[str, list[Path]]:
         When the manifest is missing or broken, or has no such clip.
     """
     path = Path(path)
-    try:
-        clips = json.loads(path.read_text(encoding="utf-8"))["clips"]
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a manifest of restored frames, there is no such file") from None
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: expected a manifest of restored frames with the key 'clips'") from None
+    clips = read_restored(path)["clips"]
     files = {kind: clips.get(clip, {}).get(kind) for kind in ("rgb", "y")}
     if not any(files.values()):
         raise DataError(f"{path}: expected frames of clip {clip!r}, got clips {', '.join(sorted(clips))}")
@@ -189,7 +183,7 @@ def plot_profiles(
     first, stop = (margin, width - margin) if columns is None else columns
     if not 0 <= first < stop <= width:
         raise ConfigError(f"columns: expected first < last inside 0..{width}, got {first}, {stop}")
-    methods = {label: read_restored(path, clip) for label, path in restored.items()}
+    methods = {label: read_pictures_of(path, clip) for label, path in restored.items()}
     n_frames = common_length(len(truth), methods.values())
     profiles = {"ground truth": temporal_profile(truth[:n_frames], row=row)[:, first:stop]}
     for label, files in methods.items():
@@ -271,7 +265,7 @@ def plot_crops(
     inputs = open_clips(Path(lr_manifest))
     if clip not in inputs:
         raise DataError(f"{lr_manifest}: expected clip {clip!r}, got {', '.join(inputs)}")
-    methods = {label: read_restored(path, clip) for label, path in restored.items()}
+    methods = {label: read_pictures_of(path, clip) for label, path in restored.items()}
     if frame is None:
         frame = common_length(len(clips[clip]), methods.values()) // 2
     check_inside("frame", frame, len(clips[clip]))

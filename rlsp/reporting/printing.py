@@ -47,6 +47,11 @@ def count_text(value: float) -> str:
     return EMPTY if pd.isna(value) else f"{int(value):,}"
 
 
+def signed_text(decibels: float) -> str:
+    """Return a difference with its sign and two digits, never ``-0.00``."""
+    return f"{round(decibels, 2) + 0.0:+.2f}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return ``1 clip``, ``2 clips``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

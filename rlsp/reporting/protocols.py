@@ -22,9 +22,9 @@ from rlsp.errors import ConfigError, DataError
 PEAK = 255.0  # 8-bit pictures, also for luma, whose own range is 16..235: the convention of the field
 
 # tOF is always averaged as TecoGAN's metrics.py does (github.com/thunil/TecoGAN, cutfr = 2): over frames
-# 2..n-3 of a clip of n frames, so that the first flow is the one from frame 2 to frame 3. With it, and grey
-# made from RGB as there, the released 7-128 frames have 0.1698 on Vid4; on the Y pictures that we measure,
-# 0.1644.
+# 2..n-3 of a clip of n frames, so that the first flow is the one from frame 2 to frame 3. On the luma that we
+# measure, stretched to full range, the released 7-128 frames have 0.1699 on Vid4; with grey made from RGB as
+# there, 0.1698.
 TOF_TRIM = (3, 2)
 # The warping error is the mean over all pairs of a clip (Lai et al., "Learning Blind Video Temporal
 # Consistency", ECCV 2018, evaluate_WarpError.py); the first frame has no pair.

@@ -8,9 +8,9 @@ import pandas as pd
 
 from rlsp.config import ROOT
 from rlsp.errors import DataError
-from rlsp.reporting.claims import read_published
 from rlsp.reporting.figures import read_study
 from rlsp.reporting.protocols import protocol_label
+from rlsp.reporting.published import read_published
 
 README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"

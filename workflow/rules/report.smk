@@ -15,7 +15,7 @@ rule collect:
         runtime=STUDY.runtime(),
         training=STUDY.training_logs(),
     output:
-        multiext(str(STUDY.tables()) + "/", "scores.csv", "runtime.csv", "training.csv"),
+        [STUDY.tables() / f"{name}.csv" for name in ("scores", "runtime", "training")],
     log:
         RESULTS / "logs/collect.log",
     conda:

@@ -1,0 +1,103 @@
+"""Published values: their file, each with its source and how sure it is.
+
+A row's confidence is ``Q``, quoted from the source itself, ``S``, from a secondary source, or ``M``, measured once
+from the authors' released files. The last are no published values but the calibration of this pipeline; their
+metrics end in ``_calibration``. Where a model has several published values of a metric, the first row counts.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from rlsp.errors import DataError
+from rlsp.reporting.printing import signed_text
+from rlsp.reporting.tables import read_table
+
+PUBLISHED = Path(__file__).with_name("published.csv")
+PUBLISHED_COLUMNS = (
+    *("model", "dataset", "degradation", "metric", "value", "unit"),
+    *("protocol", "source", "confidence", "note"),
+)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A published value: as a number, how much its last digit hides, as printed, and its source."""
+
+    value: float
+    half_unit: float
+    text: str
+    source: str
+
+    def minus(self, other: "Printed") -> "Printed":
+        """Return the difference of two published values."""
+        value = self.value - other.value
+        source = self.source if self.source == other.source else f"{self.source}; {other.source}"
+        text = f"{signed_text(value)} ({self.text} - {other.text})"
+        return Printed(value, self.half_unit + other.half_unit, text, source)
+
+
+def read_published(path: Path | str = PUBLISHED) -> pd.DataFrame:
+    """Read the published values, as text: the digits of a number tell how exact it is.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or lacks a column, or a row has no source or no confidence of M, Q or S.
+    """
+    read_table(path, PUBLISHED_COLUMNS)  # that the file and its columns are there
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    wrong = table[~table["confidence"].isin(["M", "Q", "S"]) | (table["source"] == "")]
+    if not wrong.empty:
+        row = wrong.iloc[0]
+        raise DataError(
+            f"{path}: {row['model']}, {row['metric']}: expected a source and a confidence of M, Q or S, "
+            f"got {row['source']!r} and {row['confidence']!r}"
+        )
+    return table
+
+
+def published_points(dataset: str = "vid4", degradation: str = "gaussian") -> pd.DataFrame:
+    """Return the models with both a PSNR and a Full HD run time in print.
+
+    Times of different devices say nothing about each other: draw the points apart, never as a line.
+
+    Returns
+    -------
+    DataFrame
+        ``model, dataset, degradation, psnr`` (dB), ``runtime_ms`` (per frame of 1920x1080), and ``note``,
+        which names the GPU.
+    """
+    table = read_published()
+    table = table[table["confidence"] != "M"]
+    accuracy = table[(table["metric"] == "psnr") & (table["dataset"] == dataset)]
+    accuracy = accuracy[accuracy["degradation"] == degradation].drop_duplicates("model")
+    times = table[(table["metric"] == "runtime") & (table["protocol"] == "output 1920x1080")]
+    times = times.drop_duplicates("model")[["model", "value", "note"]]
+    points = accuracy.drop(columns="note").merge(times, on="model", suffixes=("", "_time"))
+    points["note"] = points["note"].str.split(";").str[0]  # the GPU; how it was read follows
+    points = points.assign(psnr=points["value"].astype(float), runtime_ms=points["value_time"].astype(float))
+    return points[["model", "dataset", "degradation", "psnr", "runtime_ms", "note"]]
+
+
+def find_printed(
+    published: pd.DataFrame, model: str, metric: str, protocol: str | None = None
+) -> Printed | None:
+    """Return the first published value of a model and metric, None where there is none."""
+    rows = published[(published["model"] == model) & (published["metric"] == metric)]
+    if protocol is not None:
+        rows = rows[rows["protocol"] == protocol]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    note = row["note"] if row["confidence"] != "M" else ""
+    source = f"{row['confidence']}: {row['source']}" + (f" ({note})" if note else "")
+    try:
+        value = float(row["value"])
+    except ValueError:
+        return Printed(float("nan"), 0.0, row["value"], source)
+    factor = 1e6 if row["unit"] == "M" else 1.0
+    half_unit = 0.5 * 10.0 ** -len(row["value"].partition(".")[2])
+    unit = f" {row['unit']}" if row["unit"] and row["unit"] != "dB" else ""
+    return Printed(value * factor, half_unit * factor, f"{row['value']}{unit}", source)
