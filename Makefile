@@ -42,7 +42,7 @@ study: $(INSTALLED)
 	$(SNAKEMAKE) $(CONFIG)
 
 fetch: $(INSTALLED)
-	$(SNAKEMAKE) $(CONFIG) --until download
+	$(BIN)/rlsp fetch --study config/$(STUDY).yaml
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest

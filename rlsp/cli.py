@@ -3,10 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from rlsp.config import ROOT, Study
-from rlsp.errors import one_line_errors
+from rlsp.errors import DataError, one_line_errors
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -170,8 +171,8 @@ def tables_command(args: argparse.Namespace) -> None:
 
 def figures_command(args: argparse.Namespace) -> None:
     """Redraw the figures that need numbers only, from a folder of tables."""
-    from rlsp.reporting.claims import published_points
     from rlsp.reporting.figures import redraw_figures
+    from rlsp.reporting.published import published_points
 
     target = args.output or args.tables.parent / "figures" / "numbers"
     for path in redraw_figures(args.tables, target, published=published_points()):
@@ -250,7 +251,14 @@ def diagnose_command(args: argparse.Namespace) -> None:
     from rlsp.clips import read_frames
     from rlsp.diagnosis import diagnose
 
-    findings = diagnose(*(np.stack(list(read_frames(path))) for path in (args.sr, args.hr)), scale=args.scale)
+    def read_clip(path: Path) -> np.ndarray:
+        frames = list(islice(read_frames(path), args.frames))
+        shapes = {frame.shape for frame in frames}
+        if len(shapes) != 1:
+            raise DataError(f"{path}: expected frames of one size, got {sorted(shapes) or 'none'}")
+        return np.stack(frames)
+
+    findings = diagnose(read_clip(args.sr), read_clip(args.hr), scale=args.scale)
     for finding in findings:
         gain = f"PSNR {finding.psnr_before:.2f} dB, without it {finding.psnr_after:.2f} dB"
         print(f"{finding.name}: {finding.message} ({gain})")
@@ -263,6 +271,14 @@ def keys_command(args: argparse.Namespace) -> None:
     from rlsp.keys import list_keys
 
     print(list_keys())
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {number}")
+    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -297,10 +313,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("exactness", exactness_command, "study")
     add("score", score_command, "study", "workers", "run", "dataset")
     sub = add("time", time_command, "study", "device")
-    sub.add_argument("--lr-size", nargs=2, type=int, metavar=("H", "W"), help="LR frames, in pixels")
-    sub.add_argument("--repeats", type=int, help="timed frames of each model")
-    sub.add_argument("--warmup", type=int, help="frames of each model before the first timed one")
-    sub.add_argument("--threads", type=int, help="CPU threads")
+    sub.add_argument("--lr-size", nargs=2, type=positive, metavar=("H", "W"), help="LR frames, in pixels")
+    sub.add_argument("--repeats", type=positive, help="timed frames of each model")
+    sub.add_argument("--warmup", type=positive, help="frames of each model before the first timed one")
+    sub.add_argument("--threads", type=positive, help="CPU threads")
     sub.add_argument("--output", type=Path, help="CSV file, times in ms per output frame")
     add("tables", tables_command, "study")
     sub = add("figures", figures_command)
@@ -323,16 +339,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("source", type=Path, help="video file, or folder of PNG pictures")
     sub.add_argument("target", type=Path, help="video file (.mp4 .m4v .mov .mkv), or folder for PNG pictures")
     sub.add_argument("--weights", required=True, help="released:7-48, released:7-64, or a .safetensors file")
-    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    sub.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
     sub.add_argument("--data-root", type=Path, default=Path("data"), help="folder for downloads")
     sub.add_argument("--crf", type=float, default=16, help="quality of the video; lower is better")
     sub.add_argument(
-        "--frame-rate", type=int, default=25, help="frames per second of a video made from pictures"
+        "--frame-rate", type=positive, default=25, help="frames per second of a video made from pictures"
     )
     sub = add("diagnose", diagnose_command)
     sub.add_argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures")
     sub.add_argument("hr", type=Path, help="ground truth, likewise")
-    sub.add_argument("--scale", type=int, default=4, help="up-scaling factor")
+    sub.add_argument("--scale", type=positive, default=4, help="up-scaling factor")
+    sub.add_argument("--frames", type=positive, default=100, help="look at the first frames only")
     add("keys", keys_command)
     return parser
 
@@ -351,8 +368,10 @@ SHARED: dict[str, Callable[[argparse.ArgumentParser], object]] = {
     "study": _add_study,
     "run": lambda parser: parser.add_argument("run", help="id of a run, such as rlsp-3-32.gaussian.s0"),
     "dataset": lambda parser: parser.add_argument("dataset", help="name of a data set of the study"),
-    "workers": lambda parser: parser.add_argument("--workers", type=int, default=2, help="parallel workers"),
-    "threads": lambda parser: parser.add_argument("--threads", type=int, default=2, help="CPU threads"),
+    "workers": lambda parser: parser.add_argument(
+        "--workers", type=positive, default=2, help="parallel workers"
+    ),
+    "threads": lambda parser: parser.add_argument("--threads", type=positive, default=2, help="CPU threads"),
     "device": lambda parser: parser.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], help="device (default: the study's)"
     ),

@@ -38,7 +38,6 @@ from rlsp.reporting.protocols import protocol_label, ssim_label
 from rlsp.reporting.published import (
     Printed,
     find_printed,
-    published_points,  # noqa: F401  (callers still import it from here)
     read_published,
 )
 from rlsp.reporting.tables import (

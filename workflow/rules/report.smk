@@ -62,7 +62,7 @@ rule tables:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=source_hash("reporting.tables", "reporting.protocols"),
+        code=source_hash("reporting.tables", "reporting.protocols", "reporting.printing"),
     script:
         "../scripts/tables.py"
 
