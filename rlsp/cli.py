@@ -90,7 +90,8 @@ def restore_command(args: argparse.Namespace) -> None:
         restore_by_interpolation(lr, manifest, **shared)
     else:
         device = args.device or study.config["device"]
-        restore_with_weights(study.weights(run.id), lr, manifest, device=device, **shared)
+        own = study.own_arch(run.id)
+        restore_with_weights(study.weights(run.id), lr, manifest, device=device, trusted_arch=own, **shared)
 
 
 def adopt_command(args: argparse.Namespace) -> None:
@@ -273,6 +274,13 @@ def keys_command(args: argparse.Namespace) -> None:
     print(list_keys())
 
 
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, but not that of an option which then takes the study's value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def positive(text: str) -> int:
     """Read a whole number above zero from the command line."""
     number = int(text)
@@ -292,7 +300,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=summary,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=DefaultsFormatter,
         )
         for argument in arguments:
             SHARED[argument](sub)
@@ -313,10 +321,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("exactness", exactness_command, "study")
     add("score", score_command, "study", "workers", "run", "dataset")
     sub = add("time", time_command, "study", "device")
-    sub.add_argument("--lr-size", nargs=2, type=positive, metavar=("H", "W"), help="LR frames, in pixels")
-    sub.add_argument("--repeats", type=positive, help="timed frames of each model")
-    sub.add_argument("--warmup", type=positive, help="frames of each model before the first timed one")
-    sub.add_argument("--threads", type=positive, help="CPU threads")
+    sub.add_argument(
+        "--lr-size",
+        nargs=2,
+        type=positive,
+        metavar=("H", "W"),
+        help="LR frames, in pixels (default: the study's)",
+    )
+    sub.add_argument("--repeats", type=positive, help="timed frames of each model (default: the study's)")
+    sub.add_argument(
+        "--warmup", type=positive, help="frames before the first timed one (default: the study's)"
+    )
+    sub.add_argument("--threads", type=positive, help="CPU threads (default: the study's)")
     sub.add_argument("--output", type=Path, help="CSV file, times in ms per output frame")
     add("tables", tables_command, "study")
     sub = add("figures", figures_command)

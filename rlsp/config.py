@@ -5,7 +5,10 @@ import difflib
 import functools
 import hashlib
 import json
+import math
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CATALOGUE = ROOT / "config" / "catalogue.yaml"
 RELEASED = "released:"
+SSIM_WINDOW = 11  # pixels; a picture must be larger
 
 
 @functools.cache
@@ -184,7 +188,7 @@ class Run:
         """How its frames come about: trained, weights, frames or interpolation."""
         if self.origin in ("trained", "interpolation"):
             return self.origin
-        is_weights = self.origin == "released-weights" or (self.source or "").endswith(".safetensors")
+        is_weights = self.origin == "released-weights" or self.source.endswith(".safetensors")
         return "weights" if is_weights else "frames"
 
 
@@ -229,6 +233,10 @@ def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator
                 raise ConfigError(
                     f"runs: {entry['name']}.weights: expected released:<name> or a .safetensors file, got {source!r}"
                 )
+            if kind == "frames" and source.endswith(".safetensors"):
+                raise ConfigError(
+                    f"runs: {entry['name']}.frames: expected a folder of frames, got {source!r}"
+                )
             origin = f"released-{kind}" if source.startswith(RELEASED) else "external"
             model = entry.get("model", entry["name"])
             yield Run(f"{entry['name']}.{degradation}", origin, model, source=source, **shared)
@@ -242,8 +250,13 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     ConfigError
         One line with the key, what was expected and what came.
     """
+    for name, dataset in config["datasets"].items():
+        if "download" in dataset:
+            _known(f"datasets.{name}.download", dataset["download"], config["downloads"])
     for run in runs.values():
         where = f"runs ({run.id})"
+        if run.origin == "released-frames":
+            _known(f"{where}.frames", run.source.removeprefix(RELEASED), config["downloads"])
         _known(f"{where}.degradations", run.degradation, config["degradations"])
         for dataset in run.test_sets:
             _known(f"{where}.test_sets", dataset, config["datasets"])
@@ -252,9 +265,13 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             _known(f"{where}.recipe", run.recipe, config["recipes"])
             _known(f"{where}.train_set", run.train_set, config["datasets"])
             _check_training(config, run)
-    for name, dataset in config["datasets"].items():
-        if "download" in dataset:
-            _known(f"datasets.{name}.download", dataset["download"], config["downloads"])
+    for name, degradation in config["degradations"].items():
+        if degradation.get("phase", 0) >= config["scale"]:
+            raise ConfigError(
+                f"degradations.{name}.phase: expected below the scale {config['scale']}, got {degradation['phase']}"
+            )
+    for name in {dataset for run in runs.values() for dataset in run.test_sets}:
+        _check_test_set(config, name)
     for name, protocol in config["protocols"].items():
         if protocol["crop"] not in config["score"]["crops"]:
             raise ConfigError(
@@ -274,6 +291,37 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             _known("released.exactness", run_id, runs)
 
 
+def _check_test_set(config: dict[str, Any], name: str) -> None:
+    """Refuse clips, of a size known beforehand, that a crop or a trim leaves nothing of."""
+    dataset = config["datasets"][name]
+    if dataset["source"] != "camera-moves":
+        return
+    crop, trim = max(config["score"]["crops"]), max(sum(p["trim"]) for p in config["protocols"].values())
+    if min(dataset["size"]) <= 2 * crop + SSIM_WINDOW:
+        raise ConfigError(
+            f"score.crops: expected at most {(min(dataset['size']) - SSIM_WINDOW - 1) // 2}, as the clips of {name} "
+            f"are {dataset['size'][1]}x{dataset['size'][0]}, got {crop}"
+        )
+    if dataset["frames"] <= trim:
+        raise ConfigError(
+            f"protocols: expected trims below the {dataset['frames']} frames of the clips of {name}, got {trim}"
+        )
+
+
+def _whole_shots(config: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
+    """Widen the clips of a video to the shots they are cut from: a shot is either for training or for testing."""
+    if dataset["source"] != "video":
+        return dataset
+    shots = config["downloads"][dataset["download"]].get("shots") or [[0, sys.maxsize]]
+    touched = {
+        f"{name}-{number}": shot
+        for name, (first, last) in dataset["shots"].items()
+        for number, shot in enumerate(shots)
+        if first <= shot[1] and last >= shot[0]
+    }
+    return {**dataset, "shots": touched}
+
+
 def _known(key: str, name: Any, names: Any) -> None:
     if name not in names:
         close = difflib.get_close_matches(str(name), list(names), n=1)
@@ -285,6 +333,9 @@ def _check_training(config: dict[str, Any], run: Run) -> None:
     from rlsp.sources import overlap  # reads pictures' libraries: not needed to plan a study without training
 
     recipe, dataset = config["recipes"][run.recipe], config["datasets"][run.train_set]
+    for key, value in recipe.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"recipes.{run.recipe}.{key}: expected a finite number, got {value}")
     if recipe["checkpoint_every"] % recipe["log_every"]:
         raise ConfigError(
             f"recipes.{run.recipe}.checkpoint_every: expected a multiple of log_every {recipe['log_every']}, "
@@ -305,7 +356,7 @@ def _check_training(config: dict[str, Any], run: Run) -> None:
                 f"{run.train_set} have {frames} frames, got {recipe['frames']}"
             )
     for test_set in run.test_sets:
-        shared = overlap(dataset, config["datasets"][test_set])
+        shared = overlap(*(_whole_shots(config, spec) for spec in (dataset, config["datasets"][test_set])))
         if shared:
             raise ConfigError(
                 f"runs ({run.id}): train set {run.train_set} and test set {test_set} share {shared}"
@@ -381,6 +432,11 @@ class Study:
         spec = dict(self.config["datasets"][name], scale=self.config["scale"])
         if spec["source"] == "frames":
             spec["first_frames"] = self.config["first_frames"]
+        if "download" in spec:
+            download = self.download(spec["download"])
+            spec["files"] = spec_hash(
+                {key: download[key] for key in download if key not in ("base_url", "licence")}
+            )
         return spec
 
     def download(self, name: str) -> dict[str, Any]:
@@ -416,6 +472,10 @@ class Study:
             "study": self.name, "run": run.id, "origin": run.origin, "model": run.model,
             "recipe": run.recipe, "seed": run.seed, "degradation": run.degradation, "dataset": dataset,
         }  # fmt: skip
+
+    def own_arch(self, run_id: str) -> str | None:
+        """Class of the user's own that the weights of a run may name."""
+        return self.config["models"].get(self.runs[run_id].model, {}).get("arch")
 
     def timed_models(self) -> dict[str, dict[str, Any]]:
         """Resolve the models to be timed: those of the study's runs, and the interpolation."""
@@ -487,6 +547,13 @@ class Study:
         if spec["source"] == "folder":
             return [Path(spec["path"]).expanduser()]
         return list(self.downloads_of(dataset).values())
+
+    def state_of_folders(self, paths: Iterable[Path]) -> str:
+        """Hash names, sizes and times of the files below folders: a folder's own time says too little."""
+        files = (
+            file for path in paths if path.is_dir() for file in sorted(path.rglob("*")) if file.is_file()
+        )
+        return spec_hash([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
 
     def released_checkpoint(self, run_id: str) -> dict[str, Any]:
         """Where a released checkpoint is downloaded to, and what it holds."""
@@ -676,4 +743,6 @@ def check_owner(study: Study, files: list[str]) -> None:
 def record_owner(study: Study, files: list[str]) -> None:
     """Remember which files define the study that a folder of results belongs to."""
     study.folder.mkdir(parents=True, exist_ok=True)
-    (study.folder / "owner.json").write_text(json.dumps(files) + "\n")
+    temporary = study.folder / "owner.json.part"
+    temporary.write_text(json.dumps(files) + "\n")
+    os.replace(temporary, study.folder / "owner.json")

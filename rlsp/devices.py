@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -44,12 +45,16 @@ def claim_device(device: str) -> Iterator[str]:
         return
     if not torch.cuda.is_available():
         raise ConfigError("device: expected a CUDA GPU, found none; set device: cpu")
+    # TF32 keeps 10 bits of the mantissa and is on by default for convolutions: fp32 here means fp32.
+    torch.backends.cudnn.allow_tf32 = False
     with ExitStack() as held:
-        yield f"cuda:{_lock_a_gpu(held)}"
+        index = _lock_a_gpu(held)
+        held.enter_context(torch.cuda.device(index))
+        yield f"cuda:{index}"
 
 
 def _lock_a_gpu(held: ExitStack) -> int:
-    """Lock the first free GPU; when all are taken, wait for the first."""
+    """Lock the first free GPU; when all are taken, wait for any."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     folder = Path(tempfile.gettempdir()) / f"rlsp-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
@@ -58,14 +63,14 @@ def _lock_a_gpu(held: ExitStack) -> int:
     for index in range(count):
         name = visible[index].strip() if len(visible) == count and visible[0] else str(index)
         locks.append(FileLock(folder / re.sub(r"\W", "_", name)))
-    for index, lock in enumerate(locks):
-        try:
-            held.enter_context(lock.acquire(timeout=0))
-            return index
-        except Timeout:
-            continue
-    held.enter_context(locks[0])
-    return 0
+    while True:
+        for index, lock in enumerate(locks):
+            try:
+                held.enter_context(lock.acquire(timeout=0))
+                return index
+            except Timeout:
+                continue
+        time.sleep(1)
 
 
 def describe_device(device: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+# Seconds; Snakemake locks shortly before it tells us that it has started.
+HOLDER_DELAY = 60
 HOLDER = Path(".snakemake") / "rlsp-holder.json"
 LOCKS = Path(".snakemake") / "locks"
 
@@ -16,7 +18,9 @@ def record_holder(folder: Path = Path()) -> None:
     """Remember which process of which machine runs the workflow in ``folder``."""
     process = psutil.Process()
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}
-    (folder / HOLDER).write_text(json.dumps(holder))
+    temporary = (folder / HOLDER).with_suffix(".part")
+    temporary.write_text(json.dumps(holder))
+    os.replace(temporary, folder / HOLDER)
 
 
 def release_stale_lock(folder: Path = Path()) -> bool:
@@ -33,9 +37,14 @@ def release_stale_lock(folder: Path = Path()) -> bool:
     locks = folder / LOCKS
     if not locks.is_dir() or not any(locks.iterdir()) or not (folder / HOLDER).exists():
         return False
-    holder = json.loads((folder / HOLDER).read_text())
-    if holder["host"] != socket.gethostname() or _is_alive(holder):
-        return False
+    try:
+        holder = json.loads((folder / HOLDER).read_text())
+        is_ours = holder["host"] == socket.gethostname() and not _is_alive(holder)
+    except (ValueError, KeyError, TypeError):
+        return False  # of unknown origin
+    locked_at = max(file.stat().st_mtime for file in locks.iterdir())
+    if not is_ours or locked_at > (folder / HOLDER).stat().st_mtime + HOLDER_DELAY:
+        return False  # somebody else took the lock after the recorded holder died
     shutil.rmtree(locks)
     locks.mkdir()
     return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
+TRAINING_MODULES = ("models", "training", "datasets", "color")  # their source decides the weights
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.models.bicubic import upsample_bicubic
 from rlsp.weights import load_weights
+
+WRITERS = 2  # threads that add colour and write pictures beside the network
 
 
 def windows(
@@ -142,20 +145,31 @@ def restore_clip(
             waiting.append(np.asarray(frame))
             yield waiting[-1]
 
+    def write(index: int, sr: np.ndarray, frame: np.ndarray) -> None:
+        rgb = colorize(sr, frame, scale=model.scale, phase=phase) if model.output == "y" else to_picture(sr)
+        write_png(folder / "rgb" / f"{index:08d}.png", rgb)
+        if model.output == "y":
+            write_png(folder / "y" / f"{index:08d}.png", to_picture(sr))
+
     kinds = ("rgb", "y") if model.output == "y" else ("rgb",)
-    written: dict[str, list[str] | None] = {"rgb": [], "y": None, **{kind: [] for kind in kinds}}
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    for index, sr in enumerate(restore_stream(model, remember(), device=device)):
-        frame = waiting.popleft()
-        pictures = {"rgb": to_picture(sr)}
-        if model.output == "y":
-            pictures = {"rgb": colorize(sr, frame, scale=model.scale, phase=phase), "y": to_picture(sr)}
-        for kind, picture in pictures.items():
-            path = folder / kind / f"{index:08d}.png"
-            write_png(path, picture)
-            written[kind].append(str(path.relative_to(folder.parent)))
-    return written
+    count = 0
+    # Colour and PNG take longer than a small network; a bounded queue keeps the memory constant.
+    with ThreadPoolExecutor(WRITERS) as pool:
+        pending: deque[Future] = deque()
+        for sr in restore_stream(model, remember(), device=device):
+            pending.append(pool.submit(write, count, sr, waiting.popleft()))
+            count += 1
+            if len(pending) > 2 * WRITERS:
+                pending.popleft().result()
+        for job in pending:
+            job.result()
+    names = [f"{index:08d}.png" for index in range(count)]
+    return {
+        kind: [f"{folder.name}/{kind}/{name}" for name in names] if kind in kinds else None
+        for kind in ("rgb", "y")
+    }
 
 
 def restore_dataset(
@@ -197,10 +211,11 @@ def restore_with_weights(
     degradation: dict,
     threads: int,
     device: str,
+    trusted_arch: str | None = None,
 ) -> None:
-    """Restore a data set with trained or released weights (file of :mod:`rlsp.weights`)."""
+    """Restore a data set with trained or released weights; see :func:`rlsp.weights.load_weights`."""
     torch.set_num_threads(threads)
-    model, _ = load_weights(weights)
+    model, _ = load_weights(weights, trusted_arch=trusted_arch)
     restore_dataset(model, lr_manifest, manifest_path, run=run, phase=phase(degradation), device=device)
 
 

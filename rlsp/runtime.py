@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def peak_memory_mb(spec: dict[str, Any], lr_size: tuple[int, int], threads: int,
     """
     torch.set_num_threads(threads)
     frames = sliding_frames(lr_size, 4)
-    before = _peak_rss_bytes()
+    before = _peak_rss_bytes(reset=True)
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
@@ -170,7 +171,15 @@ def peak_memory_mb(spec: dict[str, Any], lr_size: tuple[int, int], threads: int,
     return peak / 1e6
 
 
-def _peak_rss_bytes() -> int:
+def _peak_rss_bytes(*, reset: bool = False) -> int:
+    """Peak of this process's resident set; on Linux since the last reset, elsewhere since its start."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss of a child starts at its parent's peak
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in kB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +17,17 @@ from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
-from rlsp.clips import open_clips
+from rlsp.clips import open_clips, read_manifest
 from rlsp.config import spec_hash
 from rlsp.datasets import TrainingCrops
 from rlsp.devices import claim_device
-from rlsp.errors import TrainingError
+from rlsp.errors import ConfigError, TrainingError
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
-from rlsp.provenance import write_provenance
+from rlsp.provenance import TRAINING_MODULES, write_provenance
 from rlsp.weights import save_weights
 
-TRAINING_MODULES = ("models", "training", "datasets", "color")  # their source decides the weights
+LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second"]
 
 
@@ -60,9 +60,13 @@ def initialise(model: VideoModel, recipe: dict[str, Any], seed: int) -> None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             else:  # the default of TensorFlow 1, which the authors used
                 nn.init.xavier_uniform_(module.weight, generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     if recipe["head_scale"] != 1:
-        model.scale_output(recipe["head_scale"])
+        try:
+            model.scale_output(recipe["head_scale"])
+        except NotImplementedError as error:
+            raise ConfigError(f"head_scale: expected 1, as {error}") from error
 
 
 @contextmanager
@@ -99,13 +103,19 @@ class Trainer:
         Where checkpoints and TensorBoard events go.
     device : str
         "cpu" or a CUDA device.
+    data : list of str
+        Checksums of the clips; a checkpoint of other clips is refused.
     """
 
-    def __init__(self, spec: dict[str, Any], crops: TrainingCrops, folder: Path, device: str) -> None:
+    def __init__(
+        self, spec: dict[str, Any], crops: TrainingCrops, folder: Path, device: str, data: Sequence[str] = ()
+    ) -> None:
         self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
         self.folder, self.device = folder, device
-        self.fingerprint = spec_hash(spec)
-        self.model = build_model(model_spec(spec))
+        self.fingerprint = spec_hash([spec, data])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know
+            self.model = build_model(model_spec(spec))
         initialise(self.model, self.recipe, spec["seed"])
         self.model.to(device, memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.Adam(
@@ -138,7 +148,7 @@ class Trainer:
             ) from error
         if found != self.fingerprint:
             raise TrainingError(
-                f"{self.checkpoint}: belongs to configuration {found}, expected {self.fingerprint}; "
+                f"{self.checkpoint}: belongs to configuration and data {found}, expected {self.fingerprint}; "
                 "delete it to restart"
             )
         self.model.load_state_dict(saved["model"])
@@ -212,10 +222,9 @@ class Trainer:
     def log(self, mse: float, steps: int) -> dict[str, float]:
         """Add one row to the log and check the loss."""
         step, rows = self.progress.step, self.progress.rows
-        first = rows[0]["loss"] if rows else mse
-        if not math.isfinite(mse) or mse > 100 * max(first, 255**2):
+        if not math.isfinite(mse) or mse > LARGEST_LOSS:
             raise TrainingError(
-                f"loss is {mse:g} at step {step} (first {first:g}): training diverged; lower the recipe's "
+                f"loss is {mse:g} squared grey levels at step {step}: training diverged; lower the recipe's "
                 f"learning_rate ({self.recipe['learning_rate']:g}), or set clip_norm or head_scale"
             )
         before = rows[-1]["seconds"] if rows else 0.0
@@ -286,7 +295,7 @@ def train(
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
     torch.set_flush_denormal(True)
-    with claim_device(device) as where, only_trainer(folder):
+    with only_trainer(folder), claim_device(device) as where:
         probe = build_model(model_spec(spec))
         real = recipe["context"] == "real"
         crops = TrainingCrops(
@@ -299,7 +308,8 @@ def train(
             ahead=probe.look_ahead if real else 0,
             seed=spec["seed"],
         )
-        trainer = Trainer(spec, crops, folder, where)
+        data = [sha256 for path in (hr_manifest, lr_manifest) for sha256 in clip_checksums(path)]
+        trainer = Trainer(spec, crops, folder, where, data)
         trainer.resume()
         trainer.run()
         write_log(weights_path.with_name("training.csv"), trainer.progress.rows)
@@ -312,6 +322,12 @@ def train(
             weights_path.with_name("provenance.json"), spec=spec, device=where, modules=TRAINING_MODULES
         )
         save_weights(weights_path, trainer.model, metadata)
+        trainer.checkpoint.unlink()  # a training that is asked for again is a new one
+
+
+def clip_checksums(manifest: Path) -> list[str]:
+    """List the SHA-256 of the clips of a manifest, in order of their names."""
+    return [entry["sha256"] for _, entry in sorted(read_manifest(manifest)["clips"].items())]
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:

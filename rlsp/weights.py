@@ -8,8 +8,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from rlsp.errors import DataError
-from rlsp.models import build_model
+from rlsp.errors import ConfigError, DataError
+from rlsp.models import ARCHITECTURES, build_model
 from rlsp.models.base import VideoModel
 
 METADATA_KEY = "rlsp"  # one key of sorted JSON: safetensors writes several keys in random order
@@ -36,13 +36,18 @@ def save_weights(path: Path, model: VideoModel, metadata: dict[str, Any]) -> Non
     os.replace(temporary, path)
 
 
-def load_weights(path: Path) -> tuple[VideoModel, dict[str, Any]]:
+def load_weights(path: Path, *, trusted_arch: str | None = None) -> tuple[VideoModel, dict[str, Any]]:
     """Read a model with its weights.
+
+    A file names the class of its model. Only the package's own classes are built on its word: building any
+    other would let a file from elsewhere run code.
 
     Parameters
     ----------
     path : Path
         A file written by :func:`save_weights`.
+    trusted_arch : str, optional
+        A class of the user's own (``package.module:Class``) that the file may name besides.
 
     Returns
     -------
@@ -60,10 +65,13 @@ def load_weights(path: Path) -> tuple[VideoModel, dict[str, Any]]:
         with safe_open(str(path), framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arch = metadata["model"]["arch"]
+        if arch not in ARCHITECTURES and arch != trusted_arch:
+            raise DataError(f"{path}: names the class {arch!r}, which the study does not; not built")
         model = build_model(metadata["model"])
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such weights; train or download them first") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, ConfigError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: expected weights written by rlsp, cannot read them ({error})") from error
     try:
         model.load_state_dict(tensors)

@@ -449,11 +449,13 @@ def test_markdown_and_latex_hold_every_row(made):
     folder, table = made
     text = (folder / "claims.md").read_text(encoding="utf-8")
     lines = [line for line in text.split("\n") if line.startswith("| ")]
-    assert len(lines) == len(table) + 2 * 4
-    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    sources = [line for line in lines if line.startswith("| [")]
+    assert len(sources) == table["source"].nunique()
+    assert len(lines) == len(table) + len(sources) + 2 * 5
+    assert {line.replace("\\|", "").count("|") for line in lines} == {3, len(table.columns) + 1}
     assert f"Closest to the published PSNR of all methods together: {VIDEO}" in text
     assert "Study released." in text
-    assert (folder / "claims.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 4
+    assert (folder / "claims.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 5
 
 
 def test_a_missing_table_is_named(tmp_path, made):

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -204,7 +205,7 @@ def test_two_trainers_on_one_folder_are_refused(manifests, tmp_path):
         run_training(manifests, tmp_path, "run")
 
 
-@pytest.mark.parametrize("rate", [1e4, 1e30])
+@pytest.mark.parametrize("rate", [0.3, 1, 1e4, 1e30])
 def test_divergence_stops_with_a_clear_error(manifests, tmp_path, rate):
     spec = make_spec(learning_rate=rate, clip_norm=None, warmup=0, schedule="constant", steps=60)
     with pytest.raises(TrainingError, match="training diverged; lower the recipe's learning_rate"):
@@ -212,14 +213,43 @@ def test_divergence_stops_with_a_clear_error(manifests, tmp_path, rate):
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_checkpoint_of_another_configuration_is_refused(manifests, tmp_path):
-    run_training(manifests, tmp_path, "run")
-    with pytest.raises(TrainingError, match="belongs to configuration .* delete it"):
+def leave_checkpoint(manifests, tmp_path, monkeypatch):
+    """Stop a training after its last checkpoint, before its weights are written."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rlsp.training.save_weights", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(manifests, tmp_path, "run")
+
+
+def test_a_training_that_is_asked_for_again_is_a_new_one(manifests, tmp_path):
+    weights = run_training(manifests, tmp_path, "run")
+    assert not (tmp_path / "run-state" / "state.pt").exists()
+    first = weights.read_bytes()
+    weights.unlink()
+    assert run_training(manifests, tmp_path, "run").read_bytes() == first
+
+
+def test_checkpoint_of_other_clips_is_refused(manifests, tmp_path, monkeypatch):
+    leave_checkpoint(manifests, tmp_path, monkeypatch)
+    text = manifests["lr_manifest"].read_text()
+    sha256 = re.search(r'"sha256": "(\w+)"', text)[1]
+    manifests["lr_manifest"].write_text(text.replace(sha256, "0" * 64))
+    with pytest.raises(TrainingError, match="belongs to configuration and data"):
+        run_training(manifests, tmp_path, "run")
+
+
+def test_checkpoint_of_another_configuration_is_refused(manifests, tmp_path, monkeypatch):
+    leave_checkpoint(manifests, tmp_path, monkeypatch)
+    with pytest.raises(TrainingError, match="belongs to configuration and data .* delete it"):
         run_training(manifests, tmp_path, "run", make_spec(learning_rate=0.001))
 
 
-def test_damaged_checkpoint_is_named(manifests, tmp_path):
-    run_training(manifests, tmp_path, "run")
+def test_damaged_checkpoint_is_named(manifests, tmp_path, monkeypatch):
+    leave_checkpoint(manifests, tmp_path, monkeypatch)
     checkpoint = tmp_path / "run-state" / "state.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(TrainingError, match="state.pt: cannot be read"):
@@ -255,6 +285,22 @@ def test_weights_survive_the_file_and_say_what_they_are(tmp_path):
         assert torch.equal(model.state_dict()[name], tensor)
     save_weights(tmp_path / "again", trainer.model, metadata)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_weights_cannot_name_code_to_run(tmp_path):
+    """A file from elsewhere builds the package's own classes only, unless the study names another."""
+    trainer = Trainer(make_spec(), None, tmp_path, "cpu")
+    path = tmp_path / "model.safetensors"
+    victim = tmp_path / "victim"
+    save_weights(path, trainer.model, {"model": {"arch": "subprocess:Popen", "args": ["touch", str(victim)]}})
+    with pytest.raises(DataError, match="names the class 'subprocess:Popen', which the study does not"):
+        load_weights(path)
+    with pytest.raises(DataError, match="expected a sub-class of rlsp.models.base.VideoModel"):
+        load_weights(path, trusted_arch="subprocess:Popen")
+    assert not victim.exists()
+    own = {"arch": "rlsp.models.rlsp:RLSP", "layers": 3, "filters": 8, "input_range": 1}
+    save_weights(path, trainer.model, {"model": own})
+    assert load_weights(path, trusted_arch=own["arch"])[0].scale == 4
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other", "misfit"])

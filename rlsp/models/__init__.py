@@ -37,6 +37,8 @@ def build_model(spec: dict[str, Any]) -> VideoModel:
         architecture = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"arch: cannot import {location} ({error})") from error
+    if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
+        raise ConfigError(f"arch: expected a sub-class of rlsp.models.base.VideoModel, got {location}")
     try:
         return architecture(**arguments)
     except (TypeError, ValueError) as error:

@@ -141,12 +141,20 @@ def write_claims(
     rows = [row for of_group in groups.values() for row in of_group]
     write_csv(pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)), tables_dir / "claims.csv")
     heads = [("", name.replace("_", " ")) for name in CLAIM_COLUMNS]
+    sources = {text: f"[{n}]" for n, text in enumerate(dict.fromkeys(row["source"] for row in rows), 1)}
     sections = [
-        Section(f"{caption} Study {study['study']}.", heads, [list(row.values()) for row in of_group])
+        Section(f"{caption} Study {study['study']}.", heads, [numbered(row, sources) for row in of_group])
         for caption, of_group in groups.items()
     ]
+    explained = [[number, text] for text, number in sources.items()]
+    sections.append(Section("Sources of the published values.", [("", "number"), ("", "source")], explained))
     write_text(markdown_text(sections), tables_dir / "claims.md")
     write_text(tex_text(sections, "claims"), tables_dir / "claims.tex")
+
+
+def numbered(row: dict[str, str], sources: dict[str, str]) -> list[str]:
+    """Return a row for people, its source replaced by a number that is explained below the tables."""
+    return list({**row, "source": sources[row["source"]]}.values())
 
 
 # ---- claims ------------------------------------------------------------------------------------

@@ -132,6 +132,8 @@ def plot_psnr_vs_runtime(
         return None
     styles = styles or label_styles(accuracy["variant"])
     panels = runtime_panels(points, published)
+    if not panels:
+        return None
     rows, columns = grid_shape(len(panels), 2)
     figure = new_figure(PAGE_WIDTH if columns > 1 else 4.5, 0.3 + 2.4 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -162,7 +164,8 @@ def runtime_panels(
     hollow = published_points(published)
     panels = []
     for (dataset, degradation), rows in points.groupby(["dataset", "degradation"], sort=False):
-        panels.append(("measured", dataset, degradation, rows))
+        if (rows["origin"] != "interpolation").any():  # the baseline alone is no comparison
+            panels.append(("measured", dataset, degradation, rows))
         if (dataset, degradation) in hollow:
             panels.append(("published", dataset, degradation, hollow[dataset, degradation]))
     return panels

@@ -281,12 +281,17 @@ def plot_crops(
     row, column, height, width = check_region(region, hr.shape[:2])
     part = np.s_[row : row + height, column : column + width]
     small = np.s_[row // scale : -(-(row + height) // scale), column // scale : -(-(column + width) // scale)]
+    title = f"{clip}, frame {frame}"
+    if any(picture.ndim == 2 for picture in shown.values()):  # grey beside colour would mislead
+        shown = {label: np.rint(picture).astype(np.uint8) for label, picture in luma.items()}
+        lr, title = np.rint(rgb_to_y(lr)).astype(np.uint8), f"{title}, luma"
     patches = [("LR", lr[small], "")]
     for label, picture in shown.items():
         psnr = psnr_of_mse(float(np.mean((luma[label][part] - rgb_to_y(hr)[part]) ** 2)))
         patches.append((label, picture[part], f"{psnr:.2f} dB"))
-    patches.append(("HR", hr[part], "PSNR-Y, region"))
-    return crops_figure(hr, patches, region, f"{clip}, frame {frame}")
+    truth = np.rint(rgb_to_y(hr)).astype(np.uint8) if title.endswith("luma") else hr
+    patches.append(("HR", truth[part], "PSNR-Y, region"))
+    return crops_figure(truth, patches, region, title)
 
 
 def choose_region(error: np.ndarray, scale: int) -> tuple[int, int, int, int]:

@@ -34,6 +34,9 @@ rule pack:
         name=lambda wildcards: STUDY.packed[wildcards.packed],
         spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
         downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
+        state=lambda wildcards: STUDY.state_of_folders(
+            STUDY.files_of(STUDY.packed[wildcards.packed])
+        ),
     script:
         "../scripts/pack.py"
 
@@ -50,6 +53,7 @@ rule degrade:
     threads: 2
     params:
         spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
+        code=source_hash("degradation"),
     script:
         "../scripts/degrade.py"
 
@@ -65,6 +69,6 @@ rule flow:
         "../../envs/rlsp.yaml"
     threads: 2
     params:
-        code=source_hash("metrics.flow"),
+        code=source_hash("metrics.flow", "color"),
     script:
         "../scripts/flow.py"

@@ -21,6 +21,7 @@ rule restore:
             STUDY.runs[wildcards.run].degradation
         ),
         device=STUDY.config["device"],
+        arch=lambda wildcards: STUDY.own_arch(wildcards.run),
     script:
         "../scripts/restore.py"
 
@@ -41,6 +42,7 @@ rule interpolate:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
+        code=source_hash("restoration", "models", "color"),
     script:
         "../scripts/interpolate.py"
 
@@ -57,6 +59,8 @@ rule adopt:
         run=STUDY.pattern(run.id for run in STUDY.runs_of("frames")),
     conda:
         "../../envs/rlsp.yaml"
+    params:
+        state=lambda wildcards: STUDY.state_of_folders([STUDY.frames_of(wildcards.run)]),
     script:
         "../scripts/adopt.py"
 

@@ -62,7 +62,9 @@ rule tables:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=source_hash("reporting.tables", "reporting.protocols", "reporting.printing"),
+        code=source_hash(
+            "reporting.tables", "reporting.protocols", "reporting.printing"
+        ),
     script:
         "../scripts/tables.py"
 
@@ -121,6 +123,7 @@ rule report:
         claims=STUDY.claims(),
         figures=rules.figures.output,
         pictures=rules.pictures.output,
+        provenance=[path.with_name("provenance.json") for path in STUDY.training_logs()],
     output:
         report(
             RESULTS / "report.html", category="Report", caption="../report/report.rst"
@@ -132,5 +135,6 @@ rule report:
     params:
         study=STUDY.name,
         results=RESULTS,
+        code=source_hash("reporting.report", *TRAINING_MODULES),
     script:
         "../scripts/report.py"

@@ -12,4 +12,5 @@ with job(snakemake.log):
         degradation=snakemake.params.degradation,
         threads=snakemake.threads,
         device=snakemake.params.device,
+        trusted_arch=snakemake.params.arch,
     )
