@@ -107,11 +107,17 @@ def demo_block(folder: Path) -> str:
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     caption = (
         f"{protocol_label(study['protocols'][study['headline_protocol']])}; gaussian input (sigma 1.5, phase 0); "
-        f"mean over clips; seed {', '.join(sorted(set(means['seeds'].dropna().astype(str))))}; "
+        f"mean over clips; {_seeds(means)}; "
         f"{_budget(folder)}. The four rows of the ablation are {', '.join(study['ablation'])}. Times: median on "
         f"{_device(folder)}. From [{path}/tables]({path}/tables)."
     )
     return f"{_markdown(rows)}\n\n{caption}"
+
+
+def _seeds(means: pd.DataFrame) -> str:
+    """Name the seeds of the trained runs, which a table holds as one number or as text with commas."""
+    seeds = {f"{float(s):.0f}" for text in means["seeds"].dropna().astype(str) for s in text.split(",")}
+    return f"seed {', '.join(sorted(seeds))}"
 
 
 def _budget(folder: Path) -> str:

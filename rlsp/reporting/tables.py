@@ -599,7 +599,10 @@ def complexity_sections(complexity: pd.DataFrame, facts: str) -> list[Section]:
             ]
             for row in rows.itertuples()
         ]
-        caption = f"Complexity (multiply-accumulates of convolutions, the rest left out) at LR {width}x{height}, {boundary}, batch {batch}, memory on {device}. {facts}"
+        caption = (
+            f"Complexity at LR {width}x{height}, {boundary}, batch {batch}; multiply-accumulates of convolutions, "
+            f"the rest left out; memory on {device}. {facts}"
+        )
         sections.append(Section(caption, heads, lines))
     return sections
 
