@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from rlsp.config import ROOT, Study
+from rlsp.config import ROOT
 from rlsp.errors import DataError, one_line_errors
+from rlsp.study import Study
 
 Command = Callable[[argparse.Namespace], None]
 

@@ -3,8 +3,9 @@ import copy
 import pytest
 import yaml
 
-from rlsp.config import ROOT, Study, check_owner, fill_defaults, read_config, record_owner, study_files
+from rlsp.config import ROOT, fill_defaults, read_config
 from rlsp.errors import ConfigError
+from rlsp.study import Study, check_owner, record_owner, study_files
 
 
 @pytest.fixture
