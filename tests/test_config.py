@@ -70,6 +70,22 @@ def changed(config, path, value):
             30,
             "checkpoint_every: expected a multiple of log_every 20",
         ),
+        (
+            ["degradations", "gaussian", "phase"],
+            7,
+            "degradations.gaussian.phase: expected below the scale 4, got 7",
+        ),
+        (
+            ["score"],
+            {"crops": [0, 8, 80]},
+            "score.crops: expected at most 74, .*moves-test are 160x160, got 80",
+        ),
+        (
+            ["protocols", "crop8-all-frame", "trim"],
+            [8, 8],
+            "protocols: expected trims below the 16 frames .*got 16",
+        ),
+        (["recipes", "demo", "learning_rate"], float("nan"), "learning_rate: expected a finite number"),
         (["datasets", "city-test", "download"], "town", "datasets.city-test.download: unknown name 'town'"),
     ],
 )
@@ -181,3 +197,33 @@ def test_every_study_file_is_valid(file):
         study = Study.from_file(file)
         assert study.name == file.stem
         assert yaml.safe_load(file.read_text())["study"] == file.stem
+
+
+def test_a_changed_file_below_a_folder_is_seen(demo, tmp_path):
+    """The time of a folder does not change when a picture in a sub-folder is written again."""
+    picture = tmp_path / "clip" / "0.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"one")
+    study = Study(demo)
+    before = study.state_of_folders([tmp_path])
+    assert study.state_of_folders([tmp_path]) == before
+    picture.write_bytes(b"three")
+    assert study.state_of_folders([tmp_path]) != before
+
+
+def test_a_changed_download_is_another_data_set(demo):
+    other = changed(demo, ["downloads", "city", "sha256"], "0" * 64)
+    assert Study(other).clips("city-test") != Study(demo).clips("city-test")
+    elsewhere = changed(demo, ["downloads", "vid4", "base_url"], "http://mirror")
+    assert Study(elsewhere).clips("vid4") == Study(demo).clips("vid4")
+
+
+def test_one_shot_is_for_training_or_for_testing(demo):
+    """Frames 0-15 and 40-55 are different frames of the same shot; 150-165 are of another one."""
+    cut = {"source": "video", "download": "city", "shots": {"a": [0, 15]}}
+    config = changed(demo, ["datasets", "city-train"], cut)
+    recipe = changed(config, ["recipes", "demo", "frames"], 4)
+    with pytest.raises(ConfigError, match="train set city-train and test set city-test share city"):
+        Study(changed(recipe, ["runs", 0, "train_set"], "city-train"))
+    apart = changed(recipe, ["datasets", "city-test", "shots"], {"b": [150, 165]})
+    assert Study(changed(apart, ["runs", 0, "train_set"], "city-train")).runs
