@@ -29,7 +29,7 @@ def fetch_command(args: argparse.Namespace) -> None:
 
 def pack_command(args: argparse.Namespace) -> None:
     """Pack a data set of a study into memory-mappable clips."""
-    from rlsp.sources import pack_dataset
+    from rlsp.packing import pack_dataset
 
     study = read_study(args)
     pack_dataset(
