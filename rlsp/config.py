@@ -249,6 +249,12 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
         One line with the key, what was expected and what came.
     """
     for name, dataset in config["datasets"].items():
+        if dataset["source"] == "camera-moves" and ("path" in dataset) == ("photographs" in dataset):
+            got = "both" if "path" in dataset else "neither"
+            raise ConfigError(
+                f"datasets.{name}: expected either photographs (names of those of scikit-image) or path "
+                f"(a folder of pictures), got {got}"
+            )
         if "download" in dataset:
             check_known(f"datasets.{name}.download", dataset["download"], config["downloads"])
     for run in runs.values():

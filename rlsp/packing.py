@@ -3,30 +3,31 @@
 import functools
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rlsp.clips import (
+    PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
     natural_key,
     pack_clip,
     read_frames,
     read_json,
+    read_picture,
     read_pictures,
     replace_when_complete,
     write_clip,
     write_manifest,
 )
 from rlsp.decoding import read_video
-from rlsp.errors import ConfigError, DataError
+from rlsp.errors import ConfigError, DataError, TooSmallError
 from rlsp.sources import check_shots, find_photograph
-
-# Largest speed of a clip with a motion of its own, HR pixels a frame along each axis.
-VARIED_SPEED = 1.5
 
 
 def pack_dataset(
@@ -61,7 +62,7 @@ def pack_dataset(
         The entry does not fit what is there: an unknown or too small photograph, two clips of one
         name, a region outside the frame, a folder without clips.
     DataError
-        A frame is missing, damaged or of another size, or a video cannot be decoded.
+        A frame or photograph is missing, damaged or of another size, or a video cannot be decoded.
     """
     manifest_path = Path(manifest_path)
     manifest_path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,8 @@ def pack_dataset(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if not entries:
+        raise ConfigError(f"datasets.{name}: expected at least one clip, but all were left out")
     write_manifest(manifest_path, {"dataset": name, "spec": spec, "licence": licence, "clips": entries})
 
 
@@ -93,42 +96,115 @@ _Packed = dict[str, dict[str, Any]]
 _Jobs = tuple[str, list[Callable[[], _Packed]]]
 
 
+@dataclass(frozen=True)
+class _Photograph:
+    """A picture that cameras move over; its moves are drawn from the seed and `name`."""
+
+    name: str
+    clip: str
+    where: str
+    read: Callable[[], np.ndarray]
+
+
 def _pack_moves(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    rows = [find_photograph(name) for name in spec["photographs"]]
-    jobs = [
-        functools.partial(_pack_move, spec, row, index, folder, scale)
-        for row in rows
-        for index in range(spec["clips_per_photograph"])
-    ]
-    return "; ".join(f"{row['name']}: {row['licence']}" for row in rows), jobs
-
-
-def _pack_move(spec: dict[str, Any], row: dict[str, str], index: int, folder: Path, scale: int) -> _Packed:
-    """Render and write one camera move with its exact flow."""
-    from rlsp.scenes import read_photograph, render_move, seeded_generator
-
     if any(size % scale for size in spec["size"]):
         raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
-    clip = clip_name(f"{row['name']}-{index}")
+    if "path" in spec:
+        photographs = _own_photographs(Path(spec["path"]).expanduser())
+        licence = "not stated"
+    else:
+        rows = [find_photograph(name) for name in spec["photographs"]]
+        photographs = [_shipped_photograph(row) for row in rows]
+        licence = "; ".join(f"{row['name']}: {row['licence']}" for row in rows)
+    jobs = [
+        functools.partial(_pack_move, spec, photograph, index, folder)
+        for photograph in photographs
+        for index in range(spec["clips_per_photograph"])
+    ]
+    return licence, jobs
+
+
+def _shipped_photograph(row: dict[str, str]) -> _Photograph:
+    from rlsp.scenes import read_photograph
+
+    name, read = row["name"], functools.partial(read_photograph, row["file"])
+    return _Photograph(name, clip_name(name), f"photographs: {name}", read)
+
+
+def _own_photographs(folder: Path) -> list[_Photograph]:
+    """Pictures in a folder of one's own, in the order of the numbers in their names."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder of photographs, but there is none")
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "." and file.is_file()
+    ]
+    if not files:
+        raise ConfigError(f"{folder}: expected PNG, JPEG, WebP or TIFF pictures, got none")
+    found: dict[str, Path] = {}
+    for file in sorted(files, key=lambda file: natural_key(file.name)):
+        clip = _named_clip(file, file.stem)
+        if clip in found:
+            raise ConfigError(
+                f"{folder}: expected pictures of different names, "
+                f"got {found[clip].name} and {file.name}, both of clips {clip}"
+            )
+        found[clip] = file
+    return [
+        _Photograph(clip, clip, str(file), functools.partial(read_picture, file))
+        for clip, file in found.items()
+    ]
+
+
+def _named_clip(source: Path, text: str) -> str:
+    """Name the clip of a file or folder of one's own, refusing a text of which nothing is left."""
+    clip = clip_name(text)
+    if not clip:
+        raise ConfigError(
+            f"{source}: expected a name with letters a to z or digits, for the clip is named by it"
+        )
+    return clip
+
+
+def _pack_move(spec: dict[str, Any], photograph: _Photograph, index: int, folder: Path) -> _Packed:
+    """Render and write one camera move with its exact flow."""
+    from rlsp.scenes import render_move, seeded_generator
+
     kept = ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")
-    rng = seeded_generator(spec["seed"], row["name"], index)
-    is_varied = index >= spec["clips_per_photograph"] - spec["varied_clips"]
-    pan = rng.uniform(-VARIED_SPEED, VARIED_SPEED, size=2) if is_varied else spec["pan"]
+    rng = seeded_generator(spec["seed"], photograph.name, index)
+    pan = _varied_pan(spec, rng) if _is_varied(spec, index) else spec["pan"]
     try:
         frames, backward, visible = render_move(
-            read_photograph(row["file"]),
+            _reduced(photograph.read(), spec["resize"]),
             size=tuple(spec["size"]),
             pan=tuple(pan),
             rng=rng,
             **{key: spec[key] for key in kept},
         )
-    except ConfigError as error:
-        raise ConfigError(f"photographs: {row['name']}: {error}") from None
+    except TooSmallError as error:
+        if not spec["skip_small"]:
+            raise ConfigError(
+                f"{photograph.where}: {error}; a smaller size, fewer frames or a slower move may fit, "
+                f"and skip_small: true leaves such photographs out"
+            ) from None
+        print(f"{photograph.where}: clip {index} left out: {error}", file=sys.stderr)
+        return {}
+    clip = f"{photograph.clip}-{index}"
     entry = write_clip(folder / f"{clip}.npy", frames)
     entry["flow"] = f"{clip}.flow.npz"
     with replace_when_complete(folder / entry["flow"]) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, backward=backward, visible=visible)
     return {clip: entry}
+
+
+def _is_varied(spec: dict[str, Any], index: int) -> bool:
+    """Whether a clip has a motion of its own: the last clips of each photograph have."""
+    return spec["varied_clips"] == "all" or index >= spec["clips_per_photograph"] - spec["varied_clips"]
+
+
+def _varied_pan(spec: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-spec["varied_speed"], spec["varied_speed"], size=2)
 
 
 def _pack_video(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
@@ -166,9 +242,6 @@ def _all_of(frames: Iterable[np.ndarray], count: int, expectation: str) -> Itera
 
 def _cut(frames: Iterable[np.ndarray], spec: dict[str, Any], path: Path) -> Iterator[np.ndarray]:
     """Keep a region of each frame, reduced by an integer with a box filter, as the entry says."""
-    import cv2
-
-    divisor = spec["resize"] or 1
     for frame in frames:
         row, column, height, width = spec["region"] or (0, 0, *frame.shape[:2])
         if not height or not width or row + height > frame.shape[0] or column + width > frame.shape[1]:
@@ -176,12 +249,23 @@ def _cut(frames: Iterable[np.ndarray], spec: dict[str, Any], path: Path) -> Iter
                 f"region: expected [row, column, height, width] inside {frame.shape[0]} rows and "
                 f"{frame.shape[1]} columns of {path.name}, got {spec['region']}"
             )
-        part = frame[row : row + height, column : column + width]
-        height, width = height // divisor, width // divisor
-        if divisor > 1:
-            part = np.ascontiguousarray(part[: height * divisor, : width * divisor])
-            part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-        yield part
+        yield _reduced(frame[row : row + height, column : column + width], spec["resize"])
+
+
+def _reduced(picture: np.ndarray, divisor: int | None) -> np.ndarray:
+    """Average boxes of `divisor` pixels along each axis, dropping rows and columns that fill none."""
+    import cv2
+
+    if divisor is None or divisor == 1:
+        return picture
+    height, width = (size // divisor for size in picture.shape[:2])
+    if not height or not width:
+        raise TooSmallError(
+            f"resize: expected a divisor of at most {min(picture.shape[:2])} for a picture of "
+            f"{picture.shape[1]}x{picture.shape[0]}, got {divisor}"
+        )
+    part = np.ascontiguousarray(picture[: height * divisor, : width * divisor])
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _pack_listed(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
@@ -240,11 +324,7 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
-    clip = clip_name(source.stem if source.is_file() else source.resolve().name)
-    if not clip:
-        raise ConfigError(
-            f"{source}: expected a name with letters a to z or digits, for the clip is named by it"
-        )
+    clip = _named_clip(source, source.stem if source.is_file() else source.resolve().name)
     return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
 
 

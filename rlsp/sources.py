@@ -213,14 +213,14 @@ def check_shots(shots: dict[str, list[int]]) -> None:
 
 def _contents(spec: dict[str, Any]) -> list[tuple[str, list[int] | None]]:
     """Scenes, paths or videos that a data set shows, the last with the first and last frame."""
+    if "path" in spec:
+        return [(f"{Path(spec['path']).expanduser().resolve()}{os.sep}", None)]
     if spec["source"] == "camera-moves":
         return [(f"photograph {find_photograph(name)['scene']}", None) for name in spec["photographs"]]
     if spec["source"] == "video":
         check_shots(spec["shots"])
         return [(spec["download"], shot) for shot in spec["shots"].values()]
-    if spec["source"] == "frames":
-        return [(f"{spec['download']} {clip['prefix']}", None) for clip in spec["clips"].values()]
-    return [(f"{Path(spec['path']).expanduser().resolve()}{os.sep}", None)]
+    return [(f"{spec['download']} {clip['prefix']}", None) for clip in spec["clips"].values()]
 
 
 def overlap(spec_a: dict[str, Any], spec_b: dict[str, Any]) -> str | None:

@@ -204,7 +204,7 @@ class Study:
     def files_of(self, dataset: str) -> list[Path]:
         """Files or folders that a data set is packed from."""
         spec = self.config["datasets"][dataset]
-        if spec["source"] == "folder":
+        if "path" in spec:
             return [Path(spec["path"]).expanduser()]
         return list(self.downloads_of(dataset).values())
 

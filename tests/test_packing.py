@@ -1,15 +1,20 @@
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from rlsp import clips, packing, sources
 from rlsp.errors import ConfigError, DataError
 
+RNG = np.random.default_rng(0)
 MOVES = {
     "source": "camera-moves",
     "photographs": ["coffee", "motorcycle_left"],
     "clips_per_photograph": 2,
     "varied_clips": 0,
+    "varied_speed": 1.5,
+    "resize": None,
+    "skip_small": False,
     "frames": 3,
     "size": [32, 48],
     "supersample": 2,
@@ -91,6 +96,115 @@ def test_a_clip_does_not_depend_on_the_others(tmp_path):
 def test_moves_that_cannot_be_made(tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         pack(tmp_path, {**MOVES, **change})
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+def own_moves(folder, **changes):
+    spec = {**MOVES, "path": str(folder), "clips_per_photograph": 1, **changes}
+    del spec["photographs"]
+    return spec
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Four photographs of different kinds, a note and a hidden file."""
+    folder = tmp_path / "Album"
+    (folder / "others").mkdir(parents=True)
+    for number, name in enumerate(["10 Sea.JPG", "9 Sea.webp", "flower_1.tif", "grey.png"]):
+        picture = np.random.default_rng(number).integers(0, 256, (60, 70, 3), np.uint8)
+        Image.fromarray(picture[..., 0] if name == "grey.png" else picture).save(folder / name)
+    (folder / "notes.txt").write_text("seen in May")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def motions(folder):
+    """First flow vector of each clip of a packed set."""
+    found = {}
+    for path in sorted((folder / "out").glob("*.flow.npz")):
+        with np.load(path, allow_pickle=False) as flow:
+            found[path.name.removesuffix(".flow.npz")] = flow["backward"][0, 0, 0]
+    return found
+
+
+def test_cameras_move_over_photographs_of_ones_own(tmp_path, album):
+    manifest, opened = pack(tmp_path, own_moves(album))
+    assert list(opened) == ["9-sea-0", "10-sea-0", "flower-1-0", "grey-0"]
+    assert all(clip.shape == (3, 32, 48, 3) for clip in opened.values())
+    assert manifest["licence"] == "not stated" and len(motions(tmp_path)) == 4
+    assert np.ptp(opened["grey-0"], axis=3).max() == 0
+
+
+def test_each_clip_shows_its_own_photograph(tmp_path):
+    colours = {"b": (10, 60, 200), "a": (250, 0, 30)}
+    for name, colour in colours.items():
+        clips.write_png(tmp_path / f"own/{name}.png", np.full((60, 70, 3), colour, np.uint8))
+    _, opened = pack(tmp_path, own_moves(tmp_path / "own", clips_per_photograph=2))
+    assert list(opened) == ["a-0", "a-1", "b-0", "b-1"]
+    for clip, frames in opened.items():
+        assert np.all(frames == colours[clip[0]])
+
+
+@pytest.mark.parametrize(("varied", "own"), [("all", 3), (3, 3), (5, 3), (2, 2), (0, 0)])
+def test_number_of_clips_that_have_a_motion_of_their_own(tmp_path, album, varied, own):
+    still = {"jitter": 0.0, "random_direction": False, "clips_per_photograph": 3, "varied_clips": varied}
+    pack(tmp_path, own_moves(album, **still))
+    found = motions(tmp_path)
+    assert len(found) == 12
+    ordinary = [clip for clip, motion in found.items() if motion.tolist() == [1.0, 0.25]]
+    assert len(ordinary) == 4 * (3 - own)
+    assert len({tuple(motion) for motion in found.values()}) == 4 * own + (own < 3)
+
+
+def test_largest_speed_of_varied_clips(tmp_path, album):
+    still = {"jitter": 0.0, "clips_per_photograph": 8, "varied_clips": "all", "varied_speed": 4.0}
+    pack(tmp_path, own_moves(album, **still))
+    speeds = np.abs(list(motions(tmp_path).values()))
+    assert 3 < speeds.max() <= 4 + 1 / 32 and speeds.min() < 1
+
+
+def test_photographs_can_be_reduced_first(tmp_path):
+    blocks = np.kron(RNG.integers(0, 2, (99, 99, 1)), np.ones((2, 2, 3)))
+    clips.write_png(tmp_path / "own/a.png", (200 * blocks).astype(np.uint8))
+    still = {"pan": [0.0, 0.0], "jitter": 0.0}
+    _, opened = pack(tmp_path / "1", own_moves(tmp_path / "own", **still))
+    _, reduced = pack(tmp_path / "2", own_moves(tmp_path / "own", resize=2, **still))
+    edges = [np.abs(np.diff(clip["a-0"][0].astype(int), axis=1)).mean() for clip in (opened, reduced)]
+    assert edges[1] > 1.3 * edges[0]
+    with pytest.raises(ConfigError, match="a.png: .* got 66x66"):
+        pack(tmp_path / "3", own_moves(tmp_path / "own", resize=3, size=[64, 64]))
+    with pytest.raises(ConfigError, match="resize: expected a divisor of at most 198 .* got 200"):
+        pack(tmp_path / "3", own_moves(tmp_path / "own", resize=200))
+
+
+def test_too_small_photograph_is_named_or_left_out(tmp_path, album, capsys):
+    clips.write_png(album / "tiny.png", np.zeros((30, 200, 3), np.uint8))
+    message = "tiny.png: camera move: .* at least .* got 200x30; .* skip_small: true leaves"
+    with pytest.raises(ConfigError, match=message):
+        pack(tmp_path, own_moves(album))
+    _, opened = pack(tmp_path, own_moves(album, skip_small=True))
+    assert "grey-0" in opened and "tiny-0" not in opened
+    assert "tiny.png: clip 0 left out: camera move" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="datasets.set: expected at least one clip, but all were left out"):
+        pack(tmp_path, own_moves(album, skip_small=True, size=[160, 160]))
+
+
+def test_folders_that_no_camera_can_move_over(tmp_path, album):
+    with pytest.raises(ConfigError, match="gone: expected a folder of photographs, but there is none"):
+        pack(tmp_path, own_moves(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match="others: expected PNG, JPEG, WebP or TIFF pictures, got none"):
+        pack(tmp_path, own_moves(album / "others"))
+    (album / "broken.jpeg").write_bytes((album / "10 Sea.JPG").read_bytes()[:400])
+    with pytest.raises(DataError, match="broken.jpeg: expected a readable picture, got"):
+        pack(tmp_path, own_moves(album))
+    (album / "broken.jpeg").rename(album / "Grey.jpeg")
+    with pytest.raises(
+        ConfigError, match="different names, got (Grey.jpeg and grey.png), both of clips grey"
+    ):
+        pack(tmp_path, own_moves(album))
+    (album / "Grey.jpeg").rename(album / "歩.jpeg")
+    with pytest.raises(ConfigError, match="歩.jpeg: expected a name with letters a to z or digits"):
+        pack(tmp_path, own_moves(album))
     assert not (tmp_path / "out/manifest.json").exists()
 
 

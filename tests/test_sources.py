@@ -18,6 +18,10 @@ def photographs(*names):
     return {"source": "camera-moves", "photographs": list(names)}
 
 
+def moves_over(path):
+    return {"source": "camera-moves", "path": path}
+
+
 def shots(*ranges, download="film"):
     return {
         "source": "video",
@@ -52,6 +56,11 @@ def folder(path):
         (folder("own"), folder("own/walk"), "own/walk"),
         (folder("own"), folder("owner"), None),
         (photographs("coffee"), folder("photograph coffee"), None),
+        (moves_over("own"), moves_over("./own"), "own"),
+        (moves_over("own"), moves_over("own/walk"), "own/walk"),
+        (moves_over("own"), moves_over("owner"), None),
+        (moves_over("own"), folder("own/walk"), "own/walk"),
+        (moves_over("own"), photographs("coffee"), None),
     ],
 )
 def test_overlap_of_two_sets(first, second, shared):
