@@ -115,7 +115,8 @@ def _opaque_array(path: Path, picture: Image.Image) -> np.ndarray:
         if picture.getextrema()[3][0] < 255:
             raise DataError(f"{path}: expected an opaque picture, got one with transparent pixels")
         picture = picture.convert("RGB")
-    return np.array(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    mode = "L" if picture.mode in ("1", "L") else "RGB"
+    return np.array(picture if picture.mode == mode else picture.convert(mode))
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -146,7 +147,8 @@ def read_picture(path: Path) -> np.ndarray:
             raise DataError(
                 f"{path}: expected 8 bits per channel, got levels of Pillow's mode {picture.mode}"
             )
-        return as_rgb(_opaque_array(path, ImageOps.exif_transpose(picture)))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return as_rgb(_opaque_array(path, picture))
 
 
 def write_png(path: Path, frame: np.ndarray) -> None:
