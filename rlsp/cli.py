@@ -71,11 +71,13 @@ def train_command(args: argparse.Namespace) -> None:
     run = study.run(args.run, "trained")
     train(
         study.training(run.id),
-        hr_manifest=study.clips(run.train_set),
-        lr_manifest=study.train_lr(run.id),
+        hr_manifests=study.train_hr(run.id),
+        lr_manifests=study.train_lr(run.id),
         weights_path=study.weights(run.id),
         folder=study.training_folder(run.id),
         device=args.device or study.config["device"],
+        stage_to=study.config["stage_to"],
+        **study.config["training"],
     )
 
 

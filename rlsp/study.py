@@ -76,7 +76,10 @@ class Study:
 
     def needed_downloads(self) -> list[str]:
         """Names of the downloads that the study's runs and data sets need."""
-        datasets = {*self.test_sets, *(run.train_set for run in self.runs_of("trained"))}
+        datasets = {
+            *self.test_sets,
+            *(name for run in self.runs_of("trained") for name in self.learnt_from(run)),
+        }
         needed = {name for dataset in datasets for name in self.downloads_of(dataset)}
         for run in self.runs.values():
             if run.origin == "released-frames":
@@ -120,7 +123,8 @@ class Study:
         return {
             "model": self.model(run.model),
             "recipe": self.config["recipes"][run.recipe],
-            "train_set": self.dataset(run.train_set),
+            "train_sets": [self.dataset(name) for name in run.train_sets],
+            "validation_set": self.dataset(run.validation_set) if run.validation_set else None,
             "degradation": self.degradation(run.degradation),
             "seed": run.seed,
         }
@@ -252,9 +256,24 @@ class Study:
         folder = self._degradation_folder(degradation)
         return self.data_root / "lr" / folder / self._dataset_folder(dataset) / "manifest.json"
 
-    def train_lr(self, run_id: str) -> Path:
-        """Manifest of the LR clips that a run is trained on."""
-        return self.lr(self.runs[run_id].degradation, self.runs[run_id].train_set)
+    @staticmethod
+    def learnt_from(run: Run) -> tuple[str, ...]:
+        """Name the data sets that a training reads: those of its crops, then that of its validation."""
+        return (*run.train_sets, *filter(None, [run.validation_set]))
+
+    def train_hr(self, run_id: str) -> list[Path]:
+        """Manifests of the clips that a run is trained on and validated on, in the order of `learnt_from`."""
+        return [self.clips(name) for name in self.learnt_from(self.runs[run_id])]
+
+    def train_lr(self, run_id: str) -> list[Path]:
+        """Manifests of the LR versions of these clips."""
+        run = self.runs[run_id]
+        return [self.lr(run.degradation, name) for name in self.learnt_from(run)]
+
+    @property
+    def training_gpus(self) -> int:
+        """GPUs that a training asks for: one for each of its processes."""
+        return self.gpus * self.config["training"]["processes"]
 
     def test_lr(self, run_id: str, dataset: str) -> Path:
         """Manifest of the LR clips that a run restores."""
