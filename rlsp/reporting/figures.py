@@ -24,12 +24,12 @@ from rlsp.reporting.style import (
 )
 from rlsp.reporting.tables import (
     RUNTIME_COLUMNS,
-    SWITCHES,
     TRAINING_COLUMNS,
     headline_timing,
     read_table,
     summarise_runtime,
 )
+from rlsp.reporting.wide import SWITCHES
 
 FIGURES = ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal")
 # Of one model timed once, the PSNR shown is that of the first of these there is.
