@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlsp.clips import replace_when_complete
@@ -188,14 +189,14 @@ def write_tables(tables_dir: Path | str, study: dict[str, Any]) -> None:
 
     accuracy = summarise_accuracy(scores, study["protocols"])
     left_out = summarise_leave_one_out(scores, study["protocols"])
-    ablation = summarise_ablation(accuracy, study, timing)
+    ablation = summarise_ablation(accuracy, study, timing, scores)
     temporal = summarise_temporal(scores, study["protocols"][study["headline_protocol"]])
     write_summary(tables_dir, "accuracy", accuracy, accuracy_sections(accuracy, study, facts))
     write_summary(
         tables_dir, "leave_one_clip_out", left_out, leave_one_out_sections(left_out, accuracy, study, facts)
     )
     write_summary(tables_dir, "ablation", ablation, ablation_sections(ablation, study, facts))
-    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, facts))
+    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, study, facts))
     write_summary(
         tables_dir, "runtime", timing, runtime_sections(timing, study, facts), csv="runtime_summary"
     )
@@ -276,16 +277,20 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.Da
     return table.reset_index()[["run", *names, *[name for name in table.columns if name != "run"]]]
 
 
-def summarise_ablation(accuracy: pd.DataFrame, study: dict[str, Any], timing: pd.DataFrame) -> pd.DataFrame:
+def summarise_ablation(
+    accuracy: pd.DataFrame, study: dict[str, Any], timing: pd.DataFrame, scores: pd.DataFrame
+) -> pd.DataFrame:
     """Return the rows of the ablation in the order of the study, with their switches and gains.
 
     The switches are those of RLSP (section 5.1 of the paper): ``adjacent`` gives the network the previous and
     next LR frames beside the current one, ``feedback`` its previous output, ``state`` the hidden state. Its
     four rows turn on none; adjacent; adjacent and feedback; all three. A model whose specification leaves a
-    switch out has it on. ``gain`` is the PSNR minus that of the row before, in dB.
+    switch out has it on. ``gain`` is the PSNR minus that of the row before, in dB, and ``gain_std`` its
+    standard deviation over seeds where both rows have the same ones: of the differences seed by seed, since
+    what a seed decides (crops, their order) is the same in both.
     """
     columns = ["degradation", "dataset", "protocol", "protocol_label", "row", "variant", "model", "recipe"]
-    numbers = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain"]
+    numbers = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain", "gain_std"]
     order = {model: row for row, model in enumerate(study.get("ablation", []), start=1)}
     rows = accuracy[accuracy["model"].isin(order) & (accuracy["clip"] == "mean")]
     rows = rows.assign(row=rows["model"].map(order)).sort_values("row", kind="stable")
@@ -294,14 +299,45 @@ def summarise_ablation(accuracy: pd.DataFrame, study: dict[str, Any], timing: pd
         specs = study.get("models", {})
         rows[switch] = [bool(specs.get(model, {}).get(switch, True)) for model in rows["model"]]
     groups = rows.groupby(["degradation", "dataset", "protocol", "recipe"], sort=False, dropna=False)
-    rows = rows.assign(gain=groups["psnr"].diff())
-    order_of_groups = rows.assign(group=groups.ngroup()).sort_values(["group", "row"], kind="stable")
+    rows = rows.assign(gain=groups["psnr"].diff(), group=groups.ngroup())
+    order_of_groups = rows.sort_values(["group", "row"], kind="stable")
+    of_seeds = psnr_of_seeds(order_of_groups, scores, study["protocols"])
+    order_of_groups = order_of_groups.assign(gain_std=gain_spread(order_of_groups["group"], of_seeds))
     first = headline_timing(timing).drop_duplicates("model").set_index("model")
     table = order_of_groups.assign(
         parameters=order_of_groups["model"].map(first["parameters"]),
         runtime_ms=order_of_groups["model"].map(first["median_ms"]),
     )
     return table[[*columns, *SWITCHES, *numbers, "parameters", "runtime_ms"]].reset_index(drop=True)
+
+
+def psnr_of_seeds(
+    rows: pd.DataFrame, scores: pd.DataFrame, protocols: dict[str, dict]
+) -> list[dict[str, float]]:
+    """Return {seed: PSNR} of each row of the ablation, in its order; empty for what has no seeds."""
+    runs = {run for runs in rows["run"] for run in runs.split()}
+    known = {}
+    if runs:
+        chosen = scores[scores["run"].isin(runs)]
+        for name, protocol in protocols.items():
+            means = mean_over_clips(apply_protocol(chosen, protocol))
+            known |= {(name, row.dataset, row.run): row.psnr for row in means.itertuples()}
+    found = []
+    for row in rows.itertuples():
+        psnr = [known[row.protocol, row.dataset, run] for run in row.run.split()]
+        found.append(dict(zip(row.seeds.split(), psnr, strict=True)) if row.seeds else {})
+    return found
+
+
+def gain_spread(groups: Iterable[int], of_seeds: list[dict[str, float]]) -> list[float]:
+    """Return the standard deviation of each row's gain over the row before, paired over seeds."""
+    spreads, before = [], (None, {})
+    for group, psnr in zip(groups, of_seeds, strict=True):
+        paired = before[0] == group and len(psnr) > 1 and before[1].keys() == psnr.keys()
+        gains = [psnr[seed] - before[1][seed] for seed in psnr] if paired else []
+        spreads.append(float(np.std(gains, ddof=1)) if gains else float("nan"))
+        before = (group, psnr)
+    return spreads
 
 
 def summarise_runtime(runtime: pd.DataFrame, reference_model: str | None = None) -> pd.DataFrame:

@@ -4,7 +4,15 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.reporting.printing import Section, count_text, number_text, plural, spread_text, time_text
+from rlsp.reporting.printing import (
+    EMPTY,
+    Section,
+    count_text,
+    number_text,
+    plural,
+    spread_text,
+    time_text,
+)
 from rlsp.reporting.protocols import protocol_label, ssim_label
 
 # Times may be compared inside one setting only.
@@ -17,12 +25,18 @@ MOST_CLIPS_WIDE = 8  # above this a page is too narrow: the wide tables show the
 def caption_facts(
     study: dict[str, Any], scores: pd.DataFrame, runtime: pd.DataFrame, training: pd.DataFrame
 ) -> str:
-    """Return what every caption says: study, device (in words where it was timed), seeds, budget."""
+    """Return what every caption says: study, device (in words where it was timed), seeds, budget.
+
+    Where a method has several seeds it also says what ``±`` is.
+    """
     devices = [device for device in runtime["device"].dropna().unique() if device != study["device"]]
     device = f"{study['device']} ({'; '.join(devices)})" if devices else study["device"]
-    seeds = ", ".join(str(seed) for seed in sorted(scores["seed"].dropna().unique()))
+    numbers = sorted(scores["seed"].dropna().unique())
+    seeds = ", ".join(str(seed) for seed in numbers) or "none"
+    if len(numbers) > 1:
+        seeds += " (mean ± standard deviation over seeds, n - 1 in the denominator)"
     return (
-        f"Study {study['study']}; device: {device}; seeds: {seeds or 'none'}; "
+        f"Study {study['study']}; device: {device}; seeds: {seeds}; "
         f"budget: {study.get('budget') or training_budget(training)}."
     )
 
@@ -81,8 +95,14 @@ def with_counts(
     """Add each method's number of clips, frames and seeds to a wide table."""
     counts = rows[rows["clip"] == "mean"].set_index("variant")
     for line in lines:
-        line += [str(int(counts.loc[line[0], column])) for column in ("n_clips", "n_frames", "n_seeds")]
+        line += [str(int(counts.loc[line[0], column])) for column in ("n_clips", "n_frames")]
+        line.append(seeds_text(counts.loc[line[0]]))
     return [*heads, ("", "clips"), ("", "frames"), ("", "seeds")], lines
+
+
+def seeds_text(row: Any) -> str:
+    """Return the number of seeds behind a number, a dash for what has none (interpolation, released)."""
+    return str(row.n_seeds) if row.seeds else EMPTY
 
 
 def counts_text(rows: pd.DataFrame) -> str:
@@ -138,8 +158,8 @@ def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str)
             [
                 row.variant,
                 *["yes" if getattr(row, switch) else "no" for switch in SWITCHES],
-                *[number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, sign="+")],
-                *[count_text(row.parameters), time_text(row.runtime_ms), str(row.n_seeds)],
+                *[number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, row.gain_std, sign="+")],
+                *[count_text(row.parameters), time_text(row.runtime_ms), seeds_text(row)],
             ]
             for row in headline.itertuples()
         ]
@@ -147,6 +167,8 @@ def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str)
             f"Ablation on {dataset}, degradation {degradation_text(degradation, study)}, recipe {recipe}."
         )
         counts = counts_text(headline.assign(clip="mean"))
+        if headline["gain_std"].notna().any():
+            counts += " The spread of a gain is that of the differences between trainings of the same seed."
         sections.append(Section(f"{caption} {counts} {facts}", heads, lines))
     return sections
 
@@ -163,7 +185,7 @@ def headline_first(study: dict[str, Any]) -> list[str]:
     return [headline, *[name for name in study["protocols"] if name != headline]]
 
 
-def temporal_sections(temporal: pd.DataFrame, facts: str) -> list[Section]:
+def temporal_sections(temporal: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
     """Return one table of tOF and warping error per data set and degradation."""
     sections = []
     for (dataset, degradation), rows in temporal.groupby(["dataset", "degradation"], sort=False):
@@ -179,7 +201,7 @@ def temporal_sections(temporal: pd.DataFrame, facts: str) -> list[Section]:
             cells = [spread_text(by_clip, clip, "tof", 3) for clip in shown]
             lines.append([str(variant), *cells, spread_text(by_clip, "mean", "warp_error", 3)])
         caption = (
-            f"Temporal consistency on {dataset}, degradation {degradation}; lower is better. "
+            f"Temporal consistency on {dataset}, degradation {degradation_text(degradation, study)}; lower is better. "
             "tOF as TecoGAN's metrics.py; warping error: mean squared change of the luma, in [0, 1], along "
             "the true motion, where it is visible in both frames."
         )
