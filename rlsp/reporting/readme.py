@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.config import ROOT
+from rlsp.config import CATALOGUE, ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
 from rlsp.reporting.printing import count_text, number_text, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.tables import headline_timing
+from rlsp.study import Study
 
 README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"
@@ -50,6 +51,8 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     demo, released = find_reference(reference, "demo"), find_reference(reference, "released")
     text = _fill_block(text, "released", released_block(released))
     text = _fill_block(text, "demo", demo_block(demo))
+    if "<!-- begin costs -->" in text:
+        text = _fill_block(text, "costs", costs_block(study_files(), reference / "training-rate"))
     text = _fill_number(text, "demo-minutes", minutes(demo))
     return _fill_number(text, "released-minutes", minutes(released))
 
@@ -116,6 +119,35 @@ def demo_block(folder: Path) -> str:
         f"mean over clips; {_seeds(means)}; "
         f"{_budget(folder)}. The four rows of the ablation are {', '.join(study['ablation'])}. Times: median on "
         f"{_device(folder)}. From [{path}/tables]({path}/tables)."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
+
+
+def study_files() -> list[Path]:
+    """List the study files of the repository."""
+    return [path for path in sorted((ROOT / "config").glob("*.yaml")) if path != CATALOGUE]
+
+
+def costs_block(files: list[Path], rates: Path) -> str:
+    """Make the table of what each study costs: operations, hours on measured devices, space."""
+    from rlsp.estimate import amount_text, estimate_disk, estimate_training, hours_of_all, read_rates, total
+
+    measured = read_rates(rates)
+    studies = [Study.from_file(file) for file in files]
+    trainings = [estimate_training(study, measured) for study in studies]
+    devices = list(dict.fromkeys(device for table in trainings for device in table["device"].dropna()))
+    rows = [["study", "trainings", "PMAC", *[f"hours on {device}" for device in devices], "GB on disk"]]
+    for study, training in zip(studies, trainings, strict=True):
+        sizes = estimate_disk(study, look=False)["bytes"]
+        hours = [amount_text(hours_of_all(training, device)) for device in devices]
+        more = " and more" if sizes.isna().any() else ""
+        sums = [count_text(total(training, "runs")), amount_text(total(training, "pmac"))]
+        rows.append([study.name, *sums, *hours, f"{amount_text(sizes.sum() / 1e9)}{more}"])
+    caption = (
+        "Before a study is run (`rlsp estimate --study FILE` says how each number is made). PMAC: 10^15 "
+        "multiply-accumulates of all trainings, forward and backward; hours: of all trainings one after the other, "
+        f"{'from measured training rates' if devices else 'no device was measured yet'}; GB: at most, nothing deleted, "
+        "and more where clips of one's own or packages come on top."
     )
     return f"{_markdown(rows)}\n\n{caption}"
 
