@@ -34,7 +34,7 @@ PICTURE_SIZES = {
     "vid4_gt": {"calendar": (576, 720), "city": (576, 704), "foliage": (480, 720), "walk": (480, 720)}
 }
 # train_sharp.zip of REDS holds PNG in 0.52 of the bytes of its pixels, and the PNG of Vid4 take 0.65.
-RAW_BOUND = "at most: without compression; PNG takes about 0.6 of it"
+RAW_BOUND = "at most: without compression; PNG of the truth takes about 0.6 of it"
 TRAINING_COLUMNS = ("model", "recipe", "runs", "steps", "gmac_per_step", "pmac", "device", "hours", "rate_of")
 DISK_COLUMNS = ("what", "name", "bytes", "how")
 
@@ -153,6 +153,8 @@ def estimate_hours(
         seconds = gmac / (row.gmac_per_step * row.steps_per_second)
         size = f"batch {row.batch}, crop {row.crop}, frames {row.frames}"
         what = f"{row.model}, {size}, {row.precision}, {row.execution}"
+        if is_other_kind(study, model, row.model):
+            what += "; another kind of model"
         found.append((f"{device}, {plural(threads, 'thread')}", seconds / 3600, what))
     return found
 
@@ -161,16 +163,23 @@ def closest_rate(
     study: Study, model: str, recipe: dict[str, Any], gmac_per_step: float, rows: pd.DataFrame
 ) -> Any:
     """Choose the measured training that is most like one of `model`."""
-    spec = study.model(model)
 
     def distance(row: Any) -> tuple[bool, bool, float]:
-        measured = study.config["models"].get(row.model, {})
         is_same_size = all(getattr(row, key) == recipe[key] for key in ("batch", "crop", "frames"))
         is_exact = row.model == model and is_same_size and not recipe.get("long_clips")
-        is_other_kind = measured.get("arch", row.model.split("-")[0]) != spec["arch"]
-        return not is_exact, is_other_kind, abs(math.log(row.gmac_per_step / gmac_per_step))
+        return (
+            not is_exact,
+            is_other_kind(study, model, row.model),
+            abs(math.log(row.gmac_per_step / gmac_per_step)),
+        )
 
     return min(rows.itertuples(), key=distance)
+
+
+def is_other_kind(study: Study, model: str, measured: str) -> bool:
+    """Tell whether a measured model, named ``<kind>-...`` where the study does not define it, is of another kind."""
+    spec = study.config["models"].get(measured, {"arch": measured.split("-")[0]})
+    return spec["arch"] != study.model(model)["arch"]
 
 
 # ---- space ---------------------------------------------------------------------------------------

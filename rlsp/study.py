@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlsp.checkpoints import checkpoint_facts
 from rlsp.config import (
     CATALOGUE,
     RELEASED,
@@ -218,8 +219,6 @@ class Study:
 
     def released_checkpoint(self, run_id: str) -> dict[str, Any]:
         """Where a released checkpoint is downloaded to, and what it holds."""
-        from rlsp.released import checkpoint_facts
-
         run = self.runs[run_id]
         facts = checkpoint_facts(run.source.removeprefix(RELEASED))
         download = facts.pop("download")

@@ -108,6 +108,9 @@ def test_the_closest_measured_training_of_the_same_kind_stands_in(demo):
     table = estimate_training(demo, known).set_index("model")
     row = table.loc["rlsp-3-48"]
     assert row["rate_of"].startswith("rlsp-3-64, ")
+    assert "another kind" not in row["rate_of"]
+    other = estimate_training(demo, known[known["model"] == "other-1"])
+    assert other["rate_of"].str.endswith("; another kind of model").all()
     assert row["hours"] == pytest.approx(row["pmac"] * 1e6 / (3.0 * 4.0) / 3600)
 
 
