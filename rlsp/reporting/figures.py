@@ -343,6 +343,9 @@ def plot_psnr_per_frame(
             axis.set_xlabel("frame")
         if number % columns == 0:
             axis.set_ylabel(f"PSNR-{protocol['channel'].upper()} of the frame,\ncrop {protocol['crop']} [dB]")
+    seeds = rows.groupby(["variant", "degradation"])["run"].nunique().max()
+    if seeds > 1:
+        figure.suptitle(f"mean over {seeds} seeds")
     add_legend(figure)
     return figure
 
