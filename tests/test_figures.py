@@ -87,6 +87,14 @@ def test_a_study_with_scores_only_draws_what_it_can(made, tmp_path):
     assert {path.stem for path in written} == {"psnr_per_frame", "temporal"}
 
 
+def test_tables_without_the_spread_of_gains_can_be_drawn(made, tmp_path):
+    tables = tmp_path / "tables"
+    shutil.copytree(made / "tables", tables)
+    ablation = pd.read_csv(tables / "ablation.csv").drop(columns="gain_std")
+    ablation.to_csv(tables / "ablation.csv", index=False)
+    assert tmp_path / "ablation.png" in redraw_figures(tables, tmp_path)
+
+
 def test_missing_tables_are_named(made, tmp_path):
     with pytest.raises(DataError, match=r"study\.json: expected the facts of the study"):
         redraw_figures(tmp_path, tmp_path)

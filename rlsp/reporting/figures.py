@@ -75,9 +75,9 @@ def redraw_figures(
     study = study if study is not None else read_study(tables_dir)
     scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
     accuracy = read_table(tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std"])
-    ablation = read_table(
-        tables_dir / "ablation.csv", ["variant", "row", "psnr", "gain", "gain_std", *SWITCHES]
-    )
+    ablation = read_table(tables_dir / "ablation.csv", ["variant", "row", "psnr", "gain", *SWITCHES])
+    if "gain_std" not in ablation.columns:  # tables written by an earlier version
+        ablation = ablation.assign(gain_std=float("nan"))
     temporal = read_table(tables_dir / "temporal.csv", ["variant", "clip", "tof", "warp_error"])
     training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
     runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)

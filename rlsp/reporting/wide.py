@@ -126,6 +126,7 @@ def leave_one_out_sections(
         clips = list(of_set["left_out"].unique())
         head = f"{protocol_label(protocol)}, {degradation}, mean over clips [dB]"
         heads = [("", "method"), (head, "all clips"), *[(head, f"without {clip}") for clip in clips]]
+        heads.append(("", "seeds"))
         means = accuracy[
             (accuracy["protocol"] == name) & (accuracy["clip"] == "mean") & (accuracy["dataset"] == dataset)
         ]
@@ -134,7 +135,8 @@ def leave_one_out_sections(
         for variant, of_variant in of_set.groupby("variant", sort=False):
             by_clip = of_variant.set_index("left_out")
             cells = [spread_text(by_clip, clip, "psnr", 2) for clip in clips]
-            lines.append([str(variant), spread_text(means, variant, "psnr", 2), *cells])
+            cells = [spread_text(means, variant, "psnr", 2), *cells, seeds_text(means.loc[variant])]
+            lines.append([str(variant), *cells])
         caption = (
             f"Leave-one-clip-out means on {dataset}, degradation {degradation_text(degradation, study)}."
         )
