@@ -192,6 +192,13 @@ def pictures_command(args: argparse.Namespace) -> None:
         print(path)
 
 
+def estimate_command(args: argparse.Namespace) -> None:
+    """Say what a study costs before it is run: operations, hours on measured devices, space."""
+    from rlsp.estimate import estimate_study, read_rates
+
+    print(estimate_study(read_study(args), read_rates(args.rates), args.output))
+
+
 def report_command(args: argparse.Namespace) -> None:
     """Execute the report notebook of a study into one HTML page."""
     from rlsp.reporting.report import write_report
@@ -346,6 +353,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"
     )
     add("pictures", pictures_command, "study")
+    sub = add("estimate", estimate_command, "study")
+    sub.add_argument(
+        "--rates",
+        type=Path,
+        default=ROOT / "results" / "reference" / "training-rate",
+        help="folder of measured rates, <device>/training_rate.csv",
+    )
+    sub.add_argument("--output", type=Path, help="folder for costs.md, costs_training.csv, costs_disk.csv")
     add("report", report_command, "study")
     sub = add("compare", compare_command)
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")

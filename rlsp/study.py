@@ -1,5 +1,6 @@
 """A study: its runs, what each of their results depends on, and where everything lies."""
 
+import functools
 import json
 import os
 import re
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlsp.checkpoints import checkpoint_facts
 from rlsp.config import (
     CATALOGUE,
     RELEASED,
@@ -29,7 +31,7 @@ class Study:
     Parameters
     ----------
     config : dict
-        Catalogue and study file merged.
+        Catalogue and study file merged; the study keeps a copy of its own, which does not change.
     results : Path
         Folder that holds a folder for each study.
 
@@ -181,20 +183,20 @@ class Study:
         first = self.download(name).get("first_frames")
         return name if first is None else f"{name}-first{first}"
 
-    @property
+    @functools.cached_property
     def downloads(self) -> dict[str, str]:
         """Name of each download by its folder."""
         return {self._download_folder(name): name for name in self.config["downloads"]}
 
-    @property
+    @functools.cached_property
     def packed(self) -> dict[str, str]:
         """Name of each data set by its folder."""
-        return {self._dataset_folder(name): name for name in self.config["datasets"]}
+        return {folder: name for name, folder in self._dataset_folders.items()}
 
-    @property
+    @functools.cached_property
     def degraded(self) -> dict[str, str]:
         """Name of each degradation by its folder."""
-        return {self._degradation_folder(name): name for name in self.config["degradations"]}
+        return {folder: name for name, folder in self._degradation_folders.items()}
 
     def downloaded(self, name: str) -> Path:
         """Manifest of a download."""
@@ -221,8 +223,6 @@ class Study:
 
     def released_checkpoint(self, run_id: str) -> dict[str, Any]:
         """Where a released checkpoint is downloaded to, and what it holds."""
-        from rlsp.released import checkpoint_facts
-
         run = self.runs[run_id]
         facts = checkpoint_facts(run.source.removeprefix(RELEASED))
         download = facts.pop("download")
@@ -241,20 +241,22 @@ class Study:
             return self.downloaded(source.removeprefix(RELEASED))
         return Path(source).expanduser()
 
-    def _degradation_folder(self, name: str) -> str:
-        return f"{name}-{spec_hash(self.degradation(name))}"
+    @functools.cached_property
+    def _degradation_folders(self) -> dict[str, str]:
+        return {name: f"{name}-{spec_hash(self.degradation(name))}" for name in self.config["degradations"]}
 
-    def _dataset_folder(self, name: str) -> str:
-        return f"{name}-{spec_hash(self.dataset(name))}"
+    @functools.cached_property
+    def _dataset_folders(self) -> dict[str, str]:
+        return {name: f"{name}-{spec_hash(self.dataset(name))}" for name in self.config["datasets"]}
 
     def clips(self, dataset: str) -> Path:
         """Manifest of a packed data set."""
-        return self.data_root / "clips" / self._dataset_folder(dataset) / "manifest.json"
+        return self.data_root / "clips" / self._dataset_folders[dataset] / "manifest.json"
 
     def lr(self, degradation: str, dataset: str) -> Path:
         """Manifest of the LR clips of a data set."""
-        folder = self._degradation_folder(degradation)
-        return self.data_root / "lr" / folder / self._dataset_folder(dataset) / "manifest.json"
+        folder = self._degradation_folders[degradation]
+        return self.data_root / "lr" / folder / self._dataset_folders[dataset] / "manifest.json"
 
     @staticmethod
     def learnt_from(run: Run) -> tuple[str, ...]:
@@ -281,7 +283,7 @@ class Study:
 
     def flow(self, dataset: str) -> Path:
         """Manifest of the optical flow of a data set."""
-        return self.data_root / "flow" / self._dataset_folder(dataset) / "manifest.json"
+        return self.data_root / "flow" / self._dataset_folders[dataset] / "manifest.json"
 
     def weights(self, run_id: str) -> Path:
         """Weights of a run that has any."""
