@@ -128,7 +128,70 @@ def test_the_network_sees_the_frame_and_the_packed_moved_estimate(output, monkey
         torch.testing.assert_close(channel[:, :, :-1], first[:, c, i::4, j::4][:, :, 1:] / 255)
 
 
-def test_flow_is_bounded_and_its_input_is_in_order():
+def doubled(x):
+    """Twice the size, bilinear: each new pixel is 3/4 of the nearest and 1/4 of the next one."""
+    for axis in (2, 3):
+        size = x.shape[axis]
+        low, high = (x.index_select(axis, torch.arange(size).add(d).clamp(0, size - 1)) for d in (-1, 1))
+        halves = torch.stack([0.75 * x + 0.25 * low, 0.75 * x + 0.25 * high], dim=axis + 1)
+        x = halves.flatten(axis, axis + 1)
+    return x
+
+
+def test_flow_network_is_the_posters():
+    """Pairs of convolutions of 32, 64, 128 before a pooling, 256, 128, 64 before doubling; then 32 and 2."""
+    model = small()
+    layers = iter([layer for layer in model.fnet if isinstance(layer, torch.nn.Conv2d)])
+    x = 4 * torch.rand(1, 6, 8, 16) - 2
+
+    def convolution(x, leak):
+        layer = next(layers)
+        torch.nn.init.kaiming_normal_(layer.weight)
+        x = torch.nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
+        return torch.where(x > 0, x, leak * x)
+
+    expected = x
+    for filters in (32, 64, 128):
+        expected = convolution(convolution(expected, 0.2), 0.2)
+        assert expected.shape[1] == filters
+        expected = expected.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(4, 5))
+    for filters in (256, 128, 64):
+        expected = convolution(convolution(expected, 0.2), 0.2)
+        assert expected.shape[1] == filters
+        expected = doubled(expected)
+    expected = torch.tanh(convolution(convolution(expected, 0.2), 1))
+    assert expected.std() > 0.05
+    torch.testing.assert_close(model.fnet(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_super_resolution_network_is_the_posters():
+    """Residual blocks without a ReLU after the sum, two transposed convolutions, nothing added to the output."""
+    model, x = small(blocks=2), torch.rand(1, 51, 4, 5)
+    first, one, two, up, _, up_again, _, last = [model.srnet[i] for i in (0, 2, 3, 4, 5, 6, 7, 8)]
+    expected = torch.relu(first(x))
+    for block in (one, two):
+        expected = expected + block.second(torch.relu(block.first(expected)))
+    expected = last(torch.relu(up_again(torch.relu(up(expected)))))
+    assert expected.shape == (1, 3, 16, 20)
+    torch.testing.assert_close(model.srnet(x), expected)
+    impulse = torch.zeros(1, 8, 4, 5)
+    impulse[0, 0, 1, 2] = 1
+    made = (up(impulse) - up(0 * impulse))[0].abs().sum(dim=0).nonzero()
+    assert made.min(dim=0).values.tolist() == [1, 3] and made.max(dim=0).values.tolist() == [3, 5]
+
+
+def test_the_flow_network_sees_the_previous_frame_first():
+    model, frames, seen = small(), clip(3), []
+    model.fnet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] * 255))
+    model(frames)
+    assert not seen[0][:, :3].any()  # no frame before the first one
+    pairs = torch.cat([frames[:, :-1], frames[:, 1:]], dim=2)
+    torch.testing.assert_close(torch.stack(seen[1:], dim=1), pairs)
+    model.loss(frames, torch.zeros(2, 3, 3, 32, 64))
+    torch.testing.assert_close(seen[3], pairs.flatten(0, 1))
+
+
+def test_flow_is_bounded():
     model = small(max_flow=3)
     with torch.no_grad():
         model.fnet[-2].bias[:] = torch.tensor([100.0, -100.0])
