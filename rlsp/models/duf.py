@@ -45,9 +45,12 @@ def dynamic_filter(frame: Tensor, filters: Tensor) -> Tensor:
     """
     n, channels, h, w = frame.shape
     patches = F.unfold(frame.float(), TAPS, padding=TAPS // 2).unflatten(1, (channels, TAPS**2))
+    # one matrix product for each pixel; einsum would not copy to contiguous memory, and take ten times as long
+    patches = patches.permute(0, 3, 1, 2).contiguous()  # (N, pixels, C, 25)
+    filters = filters.float().flatten(3).permute(0, 3, 1, 2).contiguous()  # (N, pixels, 25, S)
     with full_precision(frame):
-        filtered = torch.einsum("nckp,nksp->nscp", patches, filters.float().flatten(3))
-    return filtered.reshape(n, -1, h, w)
+        filtered = patches @ filters  # (N, pixels, C, S)
+    return filtered.permute(0, 3, 2, 1).reshape(n, -1, h, w)
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager:
@@ -213,8 +216,8 @@ class DUF(VideoModel):
             Sums over the 25 taps are 1.
         residual : Tensor, shape (N, scale * scale * colors, h, w), float32
         """
-        x = frames.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
-        x = self.last(self.blocks(self.first(x)))  # (N, 4 * filters, 1, h, w)
+        x = self.first(frames.transpose(1, 2).contiguous())
+        x = self.last(self.blocks(x))  # (N, 4 * filters, 1, h, w)
         taps = self.filter_head(x)[:, :, 0].unflatten(1, (TAPS**2, self.scale**2))
         return taps.float().softmax(dim=1), self.residual_head(x)[:, :, 0].float()
 
