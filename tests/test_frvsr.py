@@ -315,6 +315,40 @@ def test_autocast_keeps_coordinates_and_pictures_in_float32():
     assert (sr - model(frames)).abs().mean() < 2  # grey levels
 
 
+def test_training_under_autocast_gives_every_weight_a_finite_gradient():
+    model = small().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(clip(3), torch.zeros(2, 3, 3, 32, 64))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+def test_same_seed_same_weights(tmp_path):
+    hr = {"a": clip(9, 32, 32, n=1)[0].movedim(1, -1).numpy().astype(np.uint8)}
+    lr = {"a": hr["a"][:, ::4, ::4].copy()}
+    spec = {"model": {**SMALL, "scale": 4}, "recipe": {**RECIPE, "steps": 3}, "degradation": {}, "seed": 0}
+    trained = []
+    for folder in ("first", "second"):
+        crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=RECIPE["frames"], seed=0)
+        trainer = Trainer(spec, crops, tmp_path / folder, "cpu")
+        trainer.run()
+        trained.append(trainer.model.state_dict())
+    for name, tensor in trained[0].items():
+        assert torch.equal(tensor, trained[1][name]), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cpu_and_gpu_agree(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model, frames = small(), clip(3)
+    on_cpu = model(frames).detach()
+    on_gpu = model.cuda()(frames.cuda()).detach().cpu()
+    torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=0.05)
+
+
 def test_scaling_the_output():
     model, frames = small(), clip(1)
     torch.nn.init.zeros_(model.srnet[-1].bias)
