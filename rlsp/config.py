@@ -277,6 +277,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             check_known(f"{where}.test_sets", dataset, config["datasets"])
         if run.origin == "trained":
             check_known(f"{where}.models", run.model, config["models"])
+            if config["models"][run.model]["arch"] == "frvsr" and config["scale"] not in (2, 4, 8):
+                raise ConfigError(
+                    f"scale: expected 2, 4 or 8, as {run.model} doubles sizes, got {config['scale']}"
+                )
             check_known(f"{where}.recipe", run.recipe, config["recipes"])
             for dataset in run.train_sets:
                 check_known(f"{where}.train_set", dataset, config["datasets"])
@@ -298,8 +302,9 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             )
     check_known("headline_protocol", config.get("headline_protocol"), config["protocols"])
     run_models = {run.model for run in runs.values()}
-    for model in config["ablation"]:
-        check_known("ablation", model, run_models)
+    for key, models in (("ablation", config["ablation"]), ("runtime.skip", config["runtime"]["skip"])):
+        for model in models:
+            check_known(key, model, run_models)
     for dataset in config["pictures"]["clips"]:
         check_known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
     if config["reference_model"] is not None:
@@ -354,6 +359,17 @@ def check_known(key: str, name: Any, names: Any) -> None:
         raise ConfigError(f"{key}: unknown name {name!r}; {hint}known: {', '.join(sorted(names))}")
 
 
+def neighbours(model: dict[str, Any]) -> tuple[int, int]:
+    """Look up how many LR frames before and after the current one a model of the catalogue sees.
+
+    Said here a second time because building a model needs torch, which takes seconds to import. Of a class of
+    the user's own nothing is known before: it counts as seeing one frame, and the training itself checks.
+    """
+    if model["arch"] == "rlsp":
+        return (1, 1) if model.get("adjacent", True) else (0, 0)
+    return {"duf": (3, 3)}.get(model["arch"], (0, 0))
+
+
 def _check_training(config: dict[str, Any], run: Run) -> None:
     recipe = config["recipes"][run.recipe]
     _check_recipe(f"recipes.{run.recipe}", recipe)
@@ -387,8 +403,7 @@ def _check_crops(config: dict[str, Any], run: Run, train_set: str) -> None:
     recipe, dataset = config["recipes"][run.recipe], config["datasets"][train_set]
     if dataset["source"] != "camera-moves":
         return
-    model = config["models"][run.model]
-    context = 2 if recipe["context"] == "real" and model.get("adjacent", True) else 0
+    context = sum(neighbours(config["models"][run.model])) if recipe["context"] == "real" else 0
     smallest, frames = min(dataset["size"]) // config["scale"], dataset["frames"]
     if smallest < recipe["crop"]:
         raise ConfigError(

@@ -22,6 +22,7 @@ from rlsp.devices import claim_device, describe_device
 from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
+from rlsp.models.initialisation import WEIGHTED
 from rlsp.scenes import read_photograph
 
 COLUMNS = [
@@ -79,9 +80,10 @@ def build_for_timing(spec: dict[str, Any]) -> VideoModel:
     torch.manual_seed(0)
     model = build_model(spec).eval()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, WEIGHTED):
             nn.init.orthogonal_(module.weight, gain=0.5)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return model
 
 

@@ -144,14 +144,15 @@ class Study:
         return self.config["models"].get(self.runs[run_id].model, {}).get("arch")
 
     def timed_models(self) -> dict[str, dict[str, Any]]:
-        """Resolve the models to be timed: those of the study's runs, and the interpolation."""
+        """Resolve the models to be timed: those of the study's runs, and the interpolation, less ``runtime.skip``."""
         specs = {}
         for run in self.runs.values():
             if run.origin == "interpolation":
                 specs[run.model] = {"arch": run.model, "scale": self.config["scale"]}
             elif run.model in self.config["models"]:
                 specs[run.model] = self.model(run.model)
-        return specs
+        skipped = self.config["runtime"]["skip"]
+        return {model: spec for model, spec in specs.items() if model not in skipped}
 
     def facts(self) -> dict[str, Any]:
         """Resolve what tables and figures need to know besides the rows."""

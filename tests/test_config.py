@@ -3,7 +3,7 @@ import copy
 import pytest
 import yaml
 
-from rlsp.config import ROOT, fill_defaults, read_config
+from rlsp.config import ROOT, fill_defaults, neighbours, read_config
 from rlsp.errors import ConfigError
 from rlsp.study import Study, check_owner, record_owner, study_files
 
@@ -161,6 +161,51 @@ def test_paper_recipe_is_the_papers(demo):
     expected = {"steps": 10**6, "batch": 4, "crop": 64, "frames": 10, "learning_rate": 0.0001, "schedule": "constant",
                 "init": "glorot-uniform", "input_range": 255, "clip_norm": None, "context": "real"}  # fmt: skip
     assert {key: recipe[key] for key in expected} == expected
+
+
+def test_neighbours_are_those_of_the_built_models(demo):
+    from rlsp.models import build_model
+
+    frames_only = {"arch": "rlsp", "layers": 2, "filters": 4, "adjacent": False}
+    for spec in [*fill_defaults(demo)["models"].values(), frames_only]:
+        small = {**spec, "filters": 4, **({"layers": 10} if spec["arch"] == "duf" else {})}
+        model = build_model(small)
+        assert neighbours(spec) == (model.look_behind, model.look_ahead), spec
+    assert neighbours({"arch": "my.module:Model"}) == (0, 0)
+
+
+@pytest.mark.parametrize(("model", "longest"), [("rlsp-7-64", 14), ("frvsr-3-64", 16), ("duf-16l", 10)])
+def test_a_crop_fits_the_clips_with_the_neighbours_of_its_model(demo, model, longest):
+    config = changed(demo, ["runs", 0, "models"], [model])
+    config = changed(changed(config, ["ablation"], []), ["reference_model"], None)
+    Study(changed(config, ["recipes", "demo", "frames"], longest))
+    with pytest.raises(ConfigError, match=f"recipes.demo.frames: expected at most {longest}, as the clips"):
+        Study(changed(config, ["recipes", "demo", "frames"], longest + 1))
+    context = changed(config, ["recipes", "demo", "context"], "replicate")
+    Study(changed(context, ["recipes", "demo", "frames"], 16))
+
+
+def test_peers_are_trainable_by_their_recipes(demo):
+    config = changed(demo, ["runs"], [
+        {"models": [f"{arch}-{size}"], "recipe": arch, "train_set": "mine", "degradations": ["gaussian"]}
+        for arch, size in (("frvsr", "10-128"), ("duf", "52l"))
+    ])  # fmt: skip
+    config = changed(changed(config, ["ablation"], []), ["reference_model"], None)
+    study = Study(changed(config, ["datasets", "mine"], {"source": "folder", "path": "my/clips"}))
+    spec = study.training("duf-52l.gaussian.s0")
+    assert (spec["model"]["border"], spec["recipe"]["init"]) == (0, "he-normal")
+    assert study.training("frvsr-10-128.gaussian.s0")["model"]["max_flow"] == 24
+    with pytest.raises(ConfigError, match="scale: expected 2, 4 or 8, as frvsr-10-128 doubles sizes, got 3"):
+        Study(changed(study.config, ["scale"], 3))
+
+
+def test_models_can_be_left_out_of_the_timing(demo):
+    config = changed(demo, ["runtime"], {"skip": ["rlsp-3-16", "bicubic"]})
+    assert set(Study(demo).timed_models()) - set(Study(config).timed_models()) == {"rlsp-3-16", "bicubic"}
+    with pytest.raises(ConfigError, match="runtime.skip: unknown name 'duf-52l'"):
+        Study(changed(demo, ["runtime"], {"skip": ["duf-52l"]}))
+    released = Study.from_file(ROOT / "config" / "released.yaml")
+    assert not [name for name in released.timed_models() if name.startswith("duf")]
 
 
 def test_results_of_another_study_file_are_not_touched(demo, tmp_path):

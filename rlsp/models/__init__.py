@@ -9,6 +9,8 @@ from rlsp.models.base import VideoModel
 ARCHITECTURES = {
     "rlsp": "rlsp.models.rlsp:RLSP",
     "bicubic": "rlsp.models.bicubic:Bicubic",
+    "frvsr": "rlsp.models.frvsr:FRVSR",
+    "duf": "rlsp.models.duf:DUF",
 }
 
 

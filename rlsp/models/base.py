@@ -42,6 +42,27 @@ class VideoModel(nn.Module):
         """Channels of the output: 1 for luma, 3 for RGB."""
         return 1 if self.output == "y" else 3
 
+    def to(self, *args: Any, memory_format: torch.memory_format | None = None, **kwargs: Any) -> "VideoModel":
+        """Move the model as :meth:`torch.nn.Module.to` does; a memory format is for the 4-dimensional weights.
+
+        torch refuses channels-last for the weights of 3D convolutions, and their own form of it is slower on a
+        CPU (tried with DUF-16L).
+        """
+        super().to(*args, **kwargs)
+        if memory_format is not None:
+            for parameter in self.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.to(memory_format=memory_format)
+        return self
+
+    def to_range(self, frames: Tensor) -> Tensor:
+        """Scale pictures from [0, 255] to the model's input range."""
+        return frames if self.input_range == 255 else frames * (self.input_range / 255)
+
+    def from_range(self, output: Tensor) -> Tensor:
+        """Scale the model's output back to [0, 255]."""
+        return output if self.input_range == 255 else output * (255 / self.input_range)
+
     def step(self, frames: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """Restore one frame.
 
@@ -87,7 +108,10 @@ class VideoModel(nn.Module):
         return luma(hr) if self.output == "y" else hr
 
     def loss(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """Mean squared error in squared grey levels of a training batch, in the output's colour space.
+        """Return what a training step minimises, in squared grey levels whatever the input range.
+
+        By default the mean squared error of the output in its colour space; a sub-class may add terms or
+        choose another function, and then says so, since the log shows this number and its PSNR.
 
         Parameters
         ----------

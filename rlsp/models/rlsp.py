@@ -126,14 +126,6 @@ class RLSP(VideoModel):
             return self.to_range(torch.cat([frames] * self.scale**2, dim=-3))
         return self.to_range(luma(frames))
 
-    def to_range(self, frames: Tensor) -> Tensor:
-        """Scale pictures from [0, 255] to the model's input range."""
-        return frames if self.input_range == 255 else frames * (self.input_range / 255)
-
-    def from_range(self, output: Tensor) -> Tensor:
-        """Scale the model's output back to [0, 255]."""
-        return output if self.input_range == 255 else output * (255 / self.input_range)
-
     def step(self, frames: Tensor, carry: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple]:
         """Restore one frame; see :meth:`VideoModel.step`."""
         base = self.base(frames[:, self.look_behind])

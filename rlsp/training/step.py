@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
+from rlsp.models.initialisation import initialise_weights
 
 # Steps run before a graph is recorded: cuDNN and the allocator have to have settled (PyTorch's note on CUDA
 # graphs takes 3, and 11 for a model spread over processes).
@@ -29,15 +30,7 @@ def learning_rate_at(step: int, recipe: dict[str, Any]) -> float:
 
 def initialise(model: VideoModel, recipe: dict[str, Any], seed: int) -> None:
     """Draw the first weights: the recipe's ``init``, zero biases, the output scaled by ``head_scale``."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            if recipe["init"] == "he-normal":
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            else:  # the default of TensorFlow 1, which the authors used
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    initialise_weights(model, recipe["init"], torch.Generator().manual_seed(seed))
     if recipe["head_scale"] != 1:
         try:
             model.scale_output(recipe["head_scale"])
