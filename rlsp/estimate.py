@@ -6,7 +6,6 @@ were measured on a device and lie in a table; of a device without such a table n
 
 import csv
 import math
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.clips import read_json
-from rlsp.config import ROOT, Run
+from rlsp.config import ROOT, archive_clips
 from rlsp.errors import DataError
 from rlsp.reporting.printing import EMPTY, Section, count_text, markdown_text, plural, time_text
 from rlsp.reporting.tables import read_table, write_csv, write_text
@@ -215,17 +214,8 @@ def named_shapes(spec: dict[str, Any], downloads: dict[str, Any]) -> list[Shape]
         if sizes.keys() >= spec["clips"].keys():
             return [(clip["frames"], *sizes[name]) for name, clip in spec["clips"].items()]
     if spec["source"] == "archive":
-        return [(spec["frames"], *spec["size"])] * count_archive_clips(spec)
+        return [(spec["frames"], *spec["size"])] * len(archive_clips(spec))
     return None
-
-
-def count_archive_clips(spec: dict[str, Any]) -> int:
-    """Count the clips of an archive that a data set takes; ``000-239`` stands for 240 of them."""
-    count = 0
-    for entry in spec["clips"]:
-        ends = re.fullmatch(r"(\d+)-(\d+)", entry)
-        count += int(ends[2]) - int(ends[1]) + 1 if ends else 1
-    return count - len(spec["leave_out"])
 
 
 def download_bytes(spec: dict[str, Any]) -> int | None:
@@ -242,12 +232,6 @@ def pixels(shapes: Iterable[Shape] | None, *, pairs: bool = False) -> float:
     if shapes is None:
         return float("nan")
     return float(sum((frames - pairs) * height * width for frames, height, width in shapes))
-
-
-def train_sets(run: Run) -> tuple[str, ...]:
-    """Names of the data sets that a trained run reads while it is trained."""
-    sets = getattr(run, "train_sets", None) or (run.train_set,)
-    return (*sets, *filter(None, [getattr(run, "validation_set", None)]))
 
 
 def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
@@ -269,7 +253,7 @@ def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
     needed = {
         (run.degradation, name)
         for run in study.runs.values()
-        for name in (*run.test_sets, *(train_sets(run) if run.origin == "trained" else ()))
+        for name in (*run.test_sets, *(Study.learnt_from(run) if run.origin == "trained" else ()))
     }
     datasets = sorted({name for _, name in needed})
     shapes = {name: clip_shapes(study, name, look=look) for name in datasets}

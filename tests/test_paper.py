@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from paper_study import paper_config, write_paper_study
 
 from rlsp.config import ROOT
 from rlsp.study import Study
@@ -18,7 +17,7 @@ PLAN_SECONDS = 30  # of CPU time; beside a busy core the clock says more
 
 @pytest.fixture(scope="module")
 def paper():
-    return Study(paper_config())
+    return Study.from_file(ROOT / "config" / "paper.yaml")
 
 
 def test_every_depth_width_row_and_peer_is_trained_for_both_inputs_with_three_seeds(paper):
@@ -61,14 +60,13 @@ def test_the_whole_study_is_planned_in_half_a_minute(tmp_path):
     for name in ("workflow", "profiles", "config", "envs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "Snakefile", tmp_path)
-    write_paper_study(tmp_path / "paper.yaml")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "paper.yaml"],
+        [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", "config/paper.yaml"],
         cwd=tmp_path, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-    assert jobs["train"] == "90"
+    assert jobs["train"] == "102"
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < PLAN_SECONDS

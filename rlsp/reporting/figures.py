@@ -28,6 +28,7 @@ from rlsp.reporting.style import (
 from rlsp.reporting.tables import (
     RUNTIME_COLUMNS,
     TRAINING_COLUMNS,
+    VALIDATION_COLUMN,
     headline_timing,
     read_table,
     summarise_runtime,
@@ -37,6 +38,7 @@ from rlsp.reporting.wide import SWITCHES
 FIGURES = ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal")
 # Of one model timed once, the PSNR shown is that of the first of these there is.
 ORIGIN_ORDER = ("trained", "released-weights", "released-frames", "external")
+VALIDATION_LABEL = "validation PSNR-Y [dB]"  # crop 8, video, see rlsp.training.validation
 TRAINING_POINTS = 200  # points per curve; each is the mean of the steps it stands for
 LONG_TRAINING = 20_000  # steps; most of the fall is in the first few of more, so the axis is logarithmic
 PUBLISHED_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
@@ -440,11 +442,12 @@ def switch_text(row: Any) -> str:
 
 @styled
 def plot_training_curves(training: pd.DataFrame, *, styles: dict[str, dict] | None = None) -> Figure | None:
-    """Draw loss (logarithmic) and PSNR against steps, one row of panels per degradation, one line per variant.
+    """Draw loss (logarithmic), PSNR and validation PSNR, if any, against steps: a row of panels per degradation.
 
-    A line is the mean over seeds, in a band of one standard deviation; curves are thinned by averaging.
+    One line per variant, the mean over seeds in a band of one standard deviation; thinned by averaging.
     """
-    columns = [column for column in ("loss", "psnr") if training[column].notna().any()]
+    drawn = [column for column in ("loss", "psnr", VALIDATION_COLUMN) if column in training.columns]
+    columns = [column for column in drawn if training[column].notna().any()]
     if not columns:
         return None
     if "variant" not in training.columns:
@@ -476,6 +479,8 @@ def plot_curves(axis: Axes, training: pd.DataFrame, column: str, styles: dict[st
             for _, of_run in rows.groupby("run")
         ]
         curve = pd.concat(runs).groupby("step")[column].agg(["mean", "std"])
+        if curve.empty:
+            continue
         style = {"label": wrapped(variant)} | styles[variant]
         axis.plot(
             *(curve.index, curve["mean"]),
@@ -488,7 +493,12 @@ def plot_curves(axis: Axes, training: pd.DataFrame, column: str, styles: dict[st
             low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
             axis.fill_between(curve.index, low, high, color=style["color"], alpha=0.2, linewidth=0, zorder=0)
     axis.set_xlabel("step")
-    axis.set_ylabel({"loss": "training loss", "psnr": "PSNR while training [dB]"}[column])
+    labels = {
+        "loss": "training loss",
+        "psnr": "PSNR while training [dB]",
+        VALIDATION_COLUMN: VALIDATION_LABEL,
+    }
+    axis.set_ylabel(labels[column])
     if is_long:
         axis.set_xscale("log")
     else:

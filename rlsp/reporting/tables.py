@@ -48,6 +48,7 @@ RUNTIME_COLUMNS = (
     *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
     *("boundary", "batch", "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"),
 )
+VALIDATION_COLUMN = "validation_psnr"  # dB; empty between validations, and in logs without any
 TRAINING_COLUMNS = (
     *("run", "model", "recipe", "degradation", "seed"),
     *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
@@ -112,7 +113,8 @@ def collect_tables(
     tables_dir = Path(tables_dir)
     scores = joined([read_table(path, SCORE_COLUMNS) for path in score_files], SCORE_COLUMNS)
     runtime = joined([read_table(path, RUNTIME_COLUMNS) for path in runtime_files], RUNTIME_COLUMNS)
-    training = joined([read_training(path, scores) for path in training_files], TRAINING_COLUMNS)
+    logs = [read_training(path, scores) for path in training_files]
+    training = joined(logs, (*TRAINING_COLUMNS, VALIDATION_COLUMN))
     for name, table in (("scores", scores), ("runtime", runtime)):
         studies = sorted(table["study"].dropna().unique())
         if len(studies) > 1:
@@ -139,6 +141,8 @@ def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
     for column in labels[1:]:
         if column not in table.columns:
             table[column] = table["run"].map(known[column])
+    if VALIDATION_COLUMN not in table.columns:
+        table[VALIDATION_COLUMN] = float("nan")
     return table
 
 
