@@ -29,7 +29,7 @@ def fetch_command(args: argparse.Namespace) -> None:
 
 def pack_command(args: argparse.Namespace) -> None:
     """Pack a data set of a study into memory-mappable clips."""
-    from rlsp.sources import pack_dataset
+    from rlsp.packing import pack_dataset
 
     study = read_study(args)
     pack_dataset(
@@ -71,11 +71,13 @@ def train_command(args: argparse.Namespace) -> None:
     run = study.run(args.run, "trained")
     train(
         study.training(run.id),
-        hr_manifest=study.clips(run.train_set),
-        lr_manifest=study.train_lr(run.id),
+        hr_manifests=study.train_hr(run.id),
+        lr_manifests=study.train_lr(run.id),
         weights_path=study.weights(run.id),
         folder=study.training_folder(run.id),
         device=args.device or study.config["device"],
+        stage_to=study.config["stage_to"],
+        **study.config["training"],
     )
 
 
@@ -188,6 +190,13 @@ def pictures_command(args: argparse.Namespace) -> None:
     study = read_study(args)
     for path in draw_gallery(study.picture_inputs(), study.figures() / "pictures"):
         print(path)
+
+
+def estimate_command(args: argparse.Namespace) -> None:
+    """Say what a study costs before it is run: operations, hours on measured devices, space."""
+    from rlsp.estimate import estimate_study, read_rates
+
+    print(estimate_study(read_study(args), read_rates(args.rates), args.output))
 
 
 def report_command(args: argparse.Namespace) -> None:
@@ -344,6 +353,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"
     )
     add("pictures", pictures_command, "study")
+    sub = add("estimate", estimate_command, "study")
+    sub.add_argument(
+        "--rates",
+        type=Path,
+        default=ROOT / "results" / "reference" / "training-rate",
+        help="folder of measured rates, <device>/training_rate.csv",
+    )
+    sub.add_argument("--output", type=Path, help="folder for costs.md, costs_training.csv, costs_disk.csv")
     add("report", report_command, "study")
     sub = add("compare", compare_command)
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rlsp.decoding import read_video
 from rlsp.errors import DataError
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".y4m"})
+
+# of the kinds that read_picture takes
+PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -76,19 +79,25 @@ def read_png(path: Path) -> np.ndarray:
         The file is missing, no PNG, damaged, has 16 bits per channel, or has transparent pixels.
     """
     path = Path(path)
+    with _readable(path, "PNG"), open(path, "rb") as file:
+        _check_png_header(path, file.read(26))
+        file.seek(0)
+        with Image.open(file, formats=["PNG"]) as picture:
+            picture.load()
+            return _opaque_array(path, picture)
+
+
+@contextlib.contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Tell in one line why a picture cannot be read, as a :class:`DataError`."""
     try:
-        with open(path, "rb") as file:
-            _check_png_header(path, file.read(26))
-            file.seek(0)
-            with Image.open(file, formats=["PNG"]) as picture:
-                picture.load()
-                return _opaque_array(path, picture)
+        yield
     except FileNotFoundError:
-        raise DataError(f"{path}: expected a PNG file, but there is none") from None
+        raise DataError(f"{path}: expected a {kind} file, but there is none") from None
     except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: expected a readable PNG, got: {error}") from None
+        raise DataError(f"{path}: expected a readable {kind}, got: {error}") from None
     except OSError as error:
-        raise DataError(f"{path}: expected a readable PNG, got: {error.strerror or error}") from None
+        raise DataError(f"{path}: expected a readable {kind}, got: {error.strerror or error}") from None
 
 
 def _check_png_header(path: Path, header: bytes) -> None:
@@ -106,7 +115,40 @@ def _opaque_array(path: Path, picture: Image.Image) -> np.ndarray:
         if picture.getextrema()[3][0] < 255:
             raise DataError(f"{path}: expected an opaque picture, got one with transparent pixels")
         picture = picture.convert("RGB")
-    return np.array(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    mode = "L" if picture.mode in ("1", "L") else "RGB"
+    return np.array(picture if picture.mode == mode else picture.convert(mode))
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Read a PNG, JPEG, WebP or TIFF picture, the right way up; of several pages the first.
+
+    Colours of 16 bits are cut to 8; a grey picture gets three equal channels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    np.ndarray
+        (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged or of another kind, has transparent pixels, too many pixels, or grey
+        levels of more than 8 bits.
+    """
+    path = Path(path)
+    with _readable(path, "picture"), Image.open(path, formats=["PNG", "JPEG", "WEBP", "TIFF"]) as picture:
+        picture.load()
+        if picture.mode[0] in "IF":  # Pillow would clip these levels at 255
+            raise DataError(
+                f"{path}: expected 8 bits per channel, got levels of Pillow's mode {picture.mode}"
+            )
+        ImageOps.exif_transpose(picture, in_place=True)
+        return as_rgb(_opaque_array(path, picture))
 
 
 def write_png(path: Path, frame: np.ndarray) -> None:

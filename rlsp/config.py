@@ -163,8 +163,12 @@ class Run:
         Name of the degradation that made its input.
     test_sets : tuple of str
         Data sets it is tested on.
-    recipe, train_set : str or None
+    recipe : str or None
         Of a trained run.
+    train_sets : tuple of str
+        Of a trained run: data sets that its crops are drawn from.
+    validation_set : str or None
+        Of a trained run: data set that is restored now and then while it is trained.
     seed : int or None
         Of a trained run.
     source : str or None
@@ -177,7 +181,8 @@ class Run:
     degradation: str
     test_sets: tuple[str, ...]
     recipe: str | None = None
-    train_set: str | None = None
+    train_sets: tuple[str, ...] = ()
+    validation_set: str | None = None
     seed: int | None = None
     source: str | None = None
 
@@ -219,7 +224,8 @@ def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator
                     parts = [model, entry.get("tag"), degradation, f"s{seed}"]
                     yield Run(
                         ".".join(part for part in parts if part), "trained", model,
-                        recipe=entry["recipe"], train_set=entry["train_set"], seed=seed, **shared,
+                        recipe=entry["recipe"], train_sets=_names(entry["train_set"]), seed=seed,
+                        validation_set=entry["validation_set"], **shared,
                     )  # fmt: skip
         elif "interpolation" in entry:
             name = entry["interpolation"]
@@ -240,6 +246,11 @@ def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator
             yield Run(f"{entry['name']}.{degradation}", origin, model, source=source, **shared)
 
 
+def _names(value: str | list[str]) -> tuple[str, ...]:
+    """Give one name or several as several."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     """Refuse names that are not defined, and settings that do not fit each other.
 
@@ -249,6 +260,12 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
         One line with the key, what was expected and what came.
     """
     for name, dataset in config["datasets"].items():
+        if dataset["source"] == "camera-moves" and ("path" in dataset) == ("photographs" in dataset):
+            got = "both" if "path" in dataset else "neither"
+            raise ConfigError(
+                f"datasets.{name}: expected either photographs (names of those of scikit-image) or path "
+                f"(a folder of pictures), got {got}"
+            )
         if "download" in dataset:
             check_known(f"datasets.{name}.download", dataset["download"], config["downloads"])
     for run in runs.values():
@@ -265,7 +282,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
                     f"scale: expected 2, 4 or 8, as {run.model} doubles sizes, got {config['scale']}"
                 )
             check_known(f"{where}.recipe", run.recipe, config["recipes"])
-            check_known(f"{where}.train_set", run.train_set, config["datasets"])
+            for dataset in run.train_sets:
+                check_known(f"{where}.train_set", dataset, config["datasets"])
+            if run.validation_set is not None:
+                check_known(f"{where}.validation_set", run.validation_set, config["datasets"])
             _check_training(config, run)
     for name, degradation in config["degradations"].items():
         if degradation.get("phase", 0) >= config["scale"]:
@@ -351,33 +371,64 @@ def neighbours(model: dict[str, Any]) -> tuple[int, int]:
 
 
 def _check_training(config: dict[str, Any], run: Run) -> None:
-    from rlsp.sources import overlap  # reads pictures' libraries: not needed to plan a study without training
+    recipe = config["recipes"][run.recipe]
+    _check_recipe(f"recipes.{run.recipe}", recipe)
+    if recipe["validate_every"] is not None and run.validation_set is None:
+        raise ConfigError(f"runs ({run.id}).validation_set: missing; recipe {run.recipe} validates")
+    for train_set in run.train_sets:
+        _check_crops(config, run, train_set)
+        for other in (*run.test_sets, *filter(None, [run.validation_set])):
+            _check_apart(config, run, train_set, other)
+    if run.validation_set is not None:
+        for test_set in run.test_sets:
+            _check_apart(config, run, run.validation_set, test_set, "validation")
 
-    recipe, dataset = config["recipes"][run.recipe], config["datasets"][run.train_set]
+
+def _check_recipe(where: str, recipe: dict[str, Any]) -> None:
+    """Refuse settings of a recipe that do not fit each other."""
     for key, value in recipe.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"recipes.{run.recipe}.{key}: expected a finite number, got {value}")
-    if recipe["checkpoint_every"] % recipe["log_every"]:
-        raise ConfigError(
-            f"recipes.{run.recipe}.checkpoint_every: expected a multiple of log_every {recipe['log_every']}, "
-            f"got {recipe['checkpoint_every']}"
-        )
+            raise ConfigError(f"{where}.{key}: expected a finite number, got {value}")
+    for key in ("checkpoint_every", "validate_every"):
+        if recipe[key] is not None and recipe[key] % recipe["log_every"]:
+            raise ConfigError(
+                f"{where}.{key}: expected a multiple of log_every {recipe['log_every']}, got {recipe[key]}"
+            )
+    if recipe["keep"] == "best" and recipe["validate_every"] is None:
+        raise ConfigError(f"{where}.keep: expected last, as the recipe does not validate, got best")
+
+
+def _check_crops(config: dict[str, Any], run: Run, train_set: str) -> None:
+    """Refuse crops that clips, of a size known beforehand, are too small or too short for."""
+    recipe, dataset = config["recipes"][run.recipe], config["datasets"][train_set]
+    if dataset["source"] != "camera-moves":
+        return
     context = sum(neighbours(config["models"][run.model])) if recipe["context"] == "real" else 0
-    if dataset["source"] == "camera-moves":
-        smallest, frames = min(dataset["size"]) // config["scale"], dataset["frames"]
-        if smallest < recipe["crop"]:
+    smallest, frames = min(dataset["size"]) // config["scale"], dataset["frames"]
+    if smallest < recipe["crop"]:
+        raise ConfigError(
+            f"recipes.{run.recipe}.crop: expected at most {smallest} LR pixels, the size of the clips of "
+            f"{train_set}, got {recipe['crop']}"
+        )
+    for key, length in (("frames", recipe["frames"]), ("long_clips.frames", _late_frames(recipe))):
+        if frames < length + context:
             raise ConfigError(
-                f"recipes.{run.recipe}.crop: expected at most {smallest} LR pixels, the size of the clips of "
-                f"{run.train_set}, got {recipe['crop']}"
+                f"recipes.{run.recipe}.{key}: expected at most {frames - context}, as the clips of "
+                f"{train_set} have {frames} frames, got {length}"
             )
-        if frames < recipe["frames"] + context:
-            raise ConfigError(
-                f"recipes.{run.recipe}.frames: expected at most {frames - context}, as the clips of "
-                f"{run.train_set} have {frames} frames, got {recipe['frames']}"
-            )
-    for test_set in run.test_sets:
-        shared = overlap(*(_whole_shots(config, spec) for spec in (dataset, config["datasets"][test_set])))
-        if shared:
-            raise ConfigError(
-                f"runs ({run.id}): train set {run.train_set} and test set {test_set} share {shared}"
-            )
+
+
+def _late_frames(recipe: dict[str, Any]) -> int:
+    return recipe["long_clips"]["frames"] if recipe["long_clips"] else 0
+
+
+def _check_apart(
+    config: dict[str, Any], run: Run, train_set: str, other: str, purpose: str = "train"
+) -> None:
+    """Refuse to test on what was trained or validated on."""
+    from rlsp.sources import overlap  # reads pictures' libraries: not needed to plan a study without training
+
+    shared = overlap(*(_whole_shots(config, config["datasets"][name]) for name in (train_set, other)))
+    if shared:
+        kind = "validation" if other == run.validation_set else "test"
+        raise ConfigError(f"runs ({run.id}): {purpose} set {train_set} and {kind} set {other} share {shared}")

@@ -13,6 +13,10 @@ class ConfigError(RlspError):
     """A configuration key or value is wrong."""
 
 
+class TooSmallError(ConfigError):
+    """A picture is too small for what is to be made of it."""
+
+
 class DataError(RlspError):
     """A clip, picture, table or weight file is not what was expected."""
 

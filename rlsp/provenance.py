@@ -74,7 +74,9 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def write_provenance(path: Path, *, spec: dict[str, Any], device: str, modules: Sequence[str]) -> None:
+def write_provenance(
+    path: Path, *, spec: dict[str, Any], device: str, modules: Sequence[str], **facts: Any
+) -> None:
     """Write ``provenance.json`` beside a result.
 
     Parameters
@@ -87,6 +89,8 @@ def write_provenance(path: Path, *, spec: dict[str, Any], device: str, modules: 
         Device it ran on.
     modules : sequence of str
         Modules of the package that made it, whose source is hashed.
+    **facts
+        What else is worth knowing.
     """
     import torch
 
@@ -98,6 +102,7 @@ def write_provenance(path: Path, *, spec: dict[str, Any], device: str, modules: 
         "spec": spec,
         "device": describe_device(device),
         "torch_threads": torch.get_num_threads(),
+        **facts,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")

@@ -11,17 +11,10 @@ from torch import Tensor
 
 from rlsp.bundle import read_checkpoint
 from rlsp.clips import read_png, read_restored, replace_when_complete
-from rlsp.errors import ConfigError, DataError
+from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.models.rlsp import RLSP
 from rlsp.weights import save_weights
-
-# Prefixes in the authors' folder evaluate/checkpoints; "rslp" is spelled so there.
-CHECKPOINTS = {"7-48": "ckpt_rslp_48", "7-64": "ckpt_rlsp_64", "7-128": "ckpt_rlsp_128"}
-
-SOURCE = "github.com/dariofuoli/RLSP at f59696c11b40b06db53d49cc97a422203879120b"
-LICENCE = "CC BY-NC-SA 4.0, for academic research only"
-
 
 # ---- TensorFlow checkpoints --------------------------------------------------------------------
 
@@ -44,7 +37,7 @@ def convert_checkpoint(
     Parameters
     ----------
     prefix : Path
-        Checkpoint, such as ``ckpt_rlsp_64`` (see :data:`CHECKPOINTS`).
+        Checkpoint, such as ``ckpt_rlsp_64`` (see :data:`rlsp.checkpoints.CHECKPOINTS`).
     weights_path : Path
         Safetensors file to write.
     spec : dict
@@ -68,37 +61,6 @@ def convert_checkpoint(
     model.load_state_dict(_from_tensorflow(model, arrays))
     metadata = {"model": spec, "degradation": degradation, "source": source, "licence": licence}
     save_weights(Path(weights_path), model, metadata)
-
-
-def checkpoint_facts(name: str) -> dict[str, Any]:
-    """Say where a released checkpoint lies and what it holds.
-
-    Parameters
-    ----------
-    name : str
-        Name in the paper, one of :data:`CHECKPOINTS`, such as ``"7-64"``.
-
-    Returns
-    -------
-    dict
-        ``download`` (name of the catalogue entry), ``prefix`` (below the download's folder), and ``spec``,
-        ``source`` and ``licence`` as :func:`convert_checkpoint` takes them.
-
-    Raises
-    ------
-    ConfigError
-        There is no such checkpoint.
-    """
-    if name not in CHECKPOINTS:
-        raise ConfigError(f"weights: expected one of {', '.join(CHECKPOINTS)} after released:, got {name!r}")
-    layers, filters = (int(number) for number in name.split("-"))
-    return {
-        "download": "rlsp-checkpoints",
-        "prefix": f"evaluate/checkpoints/{CHECKPOINTS[name]}",
-        "spec": {"arch": "rlsp", "layers": layers, "filters": filters, "output": "y"},
-        "source": SOURCE,
-        "licence": LICENCE,
-    }
 
 
 def _build_rlsp(spec: dict[str, Any], *, output: str) -> RLSP:

@@ -1,11 +1,11 @@
-"""Camera moves over photographs that ship inside scikit-image, with the exact optical flow."""
+"""Camera moves over photographs, those inside scikit-image or others, with the exact optical flow."""
 
 import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-from rlsp.errors import ConfigError
+from rlsp.errors import ConfigError, TooSmallError
 
 # cv2.remap reads its source at multiples of 1/32 px; a camera that stands on such multiples makes the
 # flow of a pure pan exact
@@ -104,8 +104,10 @@ def render_move(
 
     Raises
     ------
+    TooSmallError
+        The camera would leave the photograph wherever it starts.
     ConfigError
-        The camera would leave the photograph.
+        It would leave the photograph from this `start`.
     """
     pan_column, pan_row, zoom_sign, turn_sign = (
         rng.choice([-1.0, 1.0], size=4) if random_direction else np.ones(4)
@@ -117,9 +119,9 @@ def render_move(
     transforms = _camera_transforms(path, scales, angles, size)
     offset = _choose_start(photograph.shape[:2], transforms, size, start, rng)
     transforms[:, :, 2] += offset
-    source = photograph.astype(np.float32)
-    clip = np.stack([_render_frame(source, transform, size, supersample) for transform in transforms])
     backward = exact_flow(transforms, size)
+    source, transforms = _cut_to_view(photograph, transforms, size)
+    clip = np.stack([_render_frame(source, transform, size, supersample) for transform in transforms])
     return clip, backward.astype(np.float32), _lands_inside(backward, size)
 
 
@@ -158,13 +160,12 @@ def _choose_start(
 ) -> np.ndarray:
     """Column and row of the first frame's centre, such that no frame leaves the photograph."""
     height, width = size
-    corners = np.array([[x, y, 1.0] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)])
-    reached = transforms @ corners.T
+    reached = _reached_corners(transforms, size)
     lowest = _KERNEL_REACH - reached.min(axis=(0, 2))
     highest = np.array(photograph_size[::-1]) - 1 - _KERNEL_REACH - reached.max(axis=(0, 2))
     if np.any(lowest > highest):
         columns, rows = np.ceil(lowest - highest + np.array(photograph_size[::-1])).astype(int)
-        raise ConfigError(
+        raise TooSmallError(
             f"camera move: expected a photograph of at least {columns}x{rows} px for this path of "
             f"{len(transforms)} frames of {width}x{height}, got {photograph_size[1]}x{photograph_size[0]}"
         )
@@ -176,6 +177,26 @@ def _choose_start(
             f"camera move: expected a start between {tuple(lowest)} and {tuple(highest)}, got {tuple(start)}"
         )
     return np.asarray(start, dtype=np.float64)
+
+
+def _cut_to_view(
+    photograph: np.ndarray, transforms: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut from a photograph, as large as it may be, the part that the camera sees, as float32."""
+    reached = _reached_corners(transforms, size)
+    first = np.floor(reached.min(axis=(0, 2))).astype(int) - _KERNEL_REACH
+    end = np.ceil(reached.max(axis=(0, 2))).astype(int) + _KERNEL_REACH + 1
+    (left, top), (right, bottom) = np.maximum(first, 0), end
+    moved = transforms.copy()
+    moved[:, :, 2] -= (left, top)
+    return photograph[top:bottom, left:right].astype(np.float32), moved
+
+
+def _reached_corners(transforms: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Columns and rows of the photograph at the corners of each frame: (T, 2, 4)."""
+    height, width = size
+    corners = np.array([[x, y, 1.0] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)])
+    return transforms @ corners.T
 
 
 def _render_frame(

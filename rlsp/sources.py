@@ -1,11 +1,10 @@
-"""Where data sets come from: downloads with checksums, photographs, one's own folders; and their licences."""
+"""Where data sets come from: downloads with checksums, photographs, one's own folders; what two have in common."""
 
 import csv
 import functools
 import importlib.resources
 import itertools
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -13,33 +12,14 @@ import sys
 import tempfile
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from rlsp.clips import (
-    VIDEO_SUFFIXES,
-    file_sha256,
-    natural_key,
-    pack_clip,
-    read_frames,
-    read_json,
-    read_pictures,
-    replace_when_complete,
-    write_clip,
-    write_manifest,
-)
-from rlsp.decoding import read_video
-from rlsp.errors import ConfigError, DataError, DownloadError
+from rlsp.clips import file_sha256, natural_key, replace_when_complete, write_manifest
+from rlsp.errors import ConfigError, DownloadError
 
 # a single file taken out of a package may not be larger than this
 _MEMBER_LIMIT_BYTES = 1 << 30
-
-# Largest speed of a clip with a motion of its own, HR pixels a frame along each axis.
-VARIED_SPEED = 1.5
 
 
 def _read_table(name: str) -> list[dict[str, str]]:
@@ -205,24 +185,42 @@ def photographs() -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in _read_table("photographs")}
 
 
-def _photograph(name: str) -> dict[str, str]:
+def find_photograph(name: str) -> dict[str, str]:
+    """Row of a photograph in the table of :func:`photographs`.
+
+    Raises
+    ------
+    ConfigError
+        There is none of this name.
+    """
     if name not in photographs():
         raise ConfigError(f"photographs: expected names among {', '.join(photographs())}, got {name}")
     return photographs()[name]
 
 
+def check_shots(shots: dict[str, list[int]]) -> None:
+    """Refuse a shot, first and last frame, that ends before it begins.
+
+    Raises
+    ------
+    ConfigError
+        There is one.
+    """
+    for clip, (first, last) in shots.items():
+        if last < first:
+            raise ConfigError(f"shots.{clip}: expected [first, last] frame, got [{first}, {last}]")
+
+
 def _contents(spec: dict[str, Any]) -> list[tuple[str, list[int] | None]]:
     """Scenes, paths or videos that a data set shows, the last with the first and last frame."""
+    if "path" in spec:
+        return [(f"{Path(spec['path']).expanduser().resolve()}{os.sep}", None)]
     if spec["source"] == "camera-moves":
-        return [(f"photograph {_photograph(name)['scene']}", None) for name in spec["photographs"]]
+        return [(f"photograph {find_photograph(name)['scene']}", None) for name in spec["photographs"]]
     if spec["source"] == "video":
-        for clip, (first, last) in spec["shots"].items():
-            if last < first:
-                raise ConfigError(f"shots.{clip}: expected [first, last] frame, got [{first}, {last}]")
+        check_shots(spec["shots"])
         return [(spec["download"], shot) for shot in spec["shots"].values()]
-    if spec["source"] == "frames":
-        return [(f"{spec['download']} {clip['prefix']}", None) for clip in spec["clips"].values()]
-    return [(f"{Path(spec['path']).expanduser().resolve()}{os.sep}", None)]
+    return [(f"{spec['download']} {clip['prefix']}", None) for clip in spec["clips"].values()]
 
 
 def overlap(spec_a: dict[str, Any], spec_b: dict[str, Any]) -> str | None:
@@ -252,243 +250,3 @@ def overlap(spec_a: dict[str, Any], spec_b: dict[str, Any]) -> str | None:
         elif name_a.startswith(name_b) or name_b.startswith(name_a):
             return max(name_a, name_b, key=len)
     return None
-
-
-def clip_name(text: str) -> str:
-    """Name of a clip made fit for paths: lower-case letters, digits, single dots and hyphens."""
-    return re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9.]+", "-", text.lower())).strip("-.")
-
-
-# ---- packing -----------------------------------------------------------------------------------
-
-
-def pack_dataset(
-    name: str,
-    spec: dict[str, Any],
-    manifest_path: Path,
-    *,
-    downloads: dict[str, Path],
-    scale: int,
-    workers: int,
-) -> None:
-    """Write the clips of a data set as memory-mappable arrays, and their manifest last.
-
-    Parameters
-    ----------
-    name : str
-        Name of the data set.
-    spec : dict
-        The resolved catalogue entry; ``source`` is camera-moves, video, frames or folder.
-    manifest_path : Path
-        The manifest to write; the clips go beside it.
-    downloads : dict
-        Name of a download -> its manifest (see :func:`fetch`).
-    scale : int
-        Height and width of the clips become multiples of it.
-    workers : int
-        Clips packed at a time.
-
-    Raises
-    ------
-    ConfigError
-        The entry does not fit what is there: an unknown or too small photograph, two clips of one
-        name, a region outside the frame, a folder without clips.
-    DataError
-        A frame is missing, damaged or of another size, or a video cannot be decoded.
-    """
-    manifest_path = Path(manifest_path)
-    manifest_path.parent.mkdir(parents=True, exist_ok=True)
-    downloads = {download: Path(path) for download, path in downloads.items()}
-    licence, jobs = _PACKERS[spec["source"]](spec, manifest_path.parent, downloads, scale)
-    manifest_path.unlink(missing_ok=True)  # one that exists stands for a complete set
-    entries = {}
-    with ThreadPoolExecutor(workers) as pool:  # decoding, sampling and writing leave the interpreter free
-        try:
-            for packed in pool.map(lambda job: job(), jobs):
-                for clip, entry in packed.items():
-                    if clip in entries:
-                        raise ConfigError(
-                            f"datasets.{name}: expected clips of different names, got two {clip!r}"
-                        )
-                    entries[clip] = entry
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    write_manifest(manifest_path, {"dataset": name, "spec": spec, "licence": licence, "clips": entries})
-
-
-_Packed = dict[str, dict[str, Any]]
-_Jobs = tuple[str, list[Callable[[], _Packed]]]
-
-
-def _pack_moves(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    rows = [_photograph(name) for name in spec["photographs"]]
-    jobs = [
-        functools.partial(_pack_move, spec, row, index, folder, scale)
-        for row in rows
-        for index in range(spec["clips_per_photograph"])
-    ]
-    return "; ".join(f"{row['name']}: {row['licence']}" for row in rows), jobs
-
-
-def _pack_move(spec: dict[str, Any], row: dict[str, str], index: int, folder: Path, scale: int) -> _Packed:
-    """Render and write one camera move with its exact flow."""
-    from rlsp.scenes import read_photograph, render_move, seeded_generator
-
-    if any(size % scale for size in spec["size"]):
-        raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
-    clip = clip_name(f"{row['name']}-{index}")
-    kept = ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")
-    rng = seeded_generator(spec["seed"], row["name"], index)
-    is_varied = index >= spec["clips_per_photograph"] - spec["varied_clips"]
-    pan = rng.uniform(-VARIED_SPEED, VARIED_SPEED, size=2) if is_varied else spec["pan"]
-    try:
-        frames, backward, visible = render_move(
-            read_photograph(row["file"]),
-            size=tuple(spec["size"]),
-            pan=tuple(pan),
-            rng=rng,
-            **{key: spec[key] for key in kept},
-        )
-    except ConfigError as error:
-        raise ConfigError(f"photographs: {row['name']}: {error}") from None
-    entry = write_clip(folder / f"{clip}.npy", frames)
-    entry["flow"] = f"{clip}.flow.npz"
-    with replace_when_complete(folder / entry["flow"]) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, backward=backward, visible=visible)
-    return {clip: entry}
-
-
-def _pack_video(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    manifest = _read_download(downloads, spec["download"])
-    path = downloads[spec["download"]].parent / next(iter(manifest["files"]))
-    _contents(spec)  # refuses a shot that ends before it begins
-    return manifest["licence"], [functools.partial(_pack_shots, spec, path, folder, scale)]
-
-
-def _pack_shots(spec: dict[str, Any], path: Path, folder: Path, scale: int) -> _Packed:
-    """Write the shots of one video; it is decoded once unless shots overlap."""
-    entries = {}
-    frames, position = read_video(path), 0
-    for name, (first, last) in sorted(spec["shots"].items(), key=lambda shot: shot[1]):
-        if first < position:
-            frames, position = read_video(path), 0
-        end = min(last + 1, first + (spec["frames"] or last + 1))
-        shot = itertools.islice(frames, first - position, end - position)
-        shot = _all_of(shot, end - first, f"{path}: expected frames {first} to {end - 1} for clip {name}")
-        clip = clip_name(name)
-        entries[clip] = pack_clip(_cut(shot, spec, path), folder / f"{clip}.npy", scale=scale)
-        position = end
-    return entries
-
-
-def _all_of(frames: Iterable[np.ndarray], count: int, expectation: str) -> Iterator[np.ndarray]:
-    """Pass frames on; at their end, fewer than expected are an error."""
-    passed = 0
-    for frame in frames:
-        yield frame
-        passed += 1
-    if passed < count:
-        raise DataError(f"{expectation}, got {passed} of them")
-
-
-def _cut(frames: Iterable[np.ndarray], spec: dict[str, Any], path: Path) -> Iterator[np.ndarray]:
-    """Keep a region of each frame, reduced by an integer with a box filter, as the entry says."""
-    import cv2
-
-    divisor = spec["resize"] or 1
-    for frame in frames:
-        row, column, height, width = spec["region"] or (0, 0, *frame.shape[:2])
-        if not height or not width or row + height > frame.shape[0] or column + width > frame.shape[1]:
-            raise ConfigError(
-                f"region: expected [row, column, height, width] inside {frame.shape[0]} rows and "
-                f"{frame.shape[1]} columns of {path.name}, got {spec['region']}"
-            )
-        part = frame[row : row + height, column : column + width]
-        height, width = height // divisor, width // divisor
-        if divisor > 1:
-            part = np.ascontiguousarray(part[: height * divisor, : width * divisor])
-            part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-        yield part
-
-
-def _pack_listed(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    manifest = _read_download(downloads, spec["download"])
-    root = downloads[spec["download"]].parent
-    jobs = []
-    for name, clip in spec["clips"].items():
-        paths = [path for path in manifest["files"] if path.startswith(clip["prefix"])]
-        expected = min(clip["frames"], spec["first_frames"] or clip["frames"])
-        if len(paths) < expected or (spec["first_frames"] is None and len(paths) != expected):
-            raise DataError(
-                f"{downloads[spec['download']]}: expected {expected} files {clip['prefix']}... "
-                f"for clip {name}, got {len(paths)}"
-            )
-        files = [root / path for path in sorted(paths, key=natural_key)[:expected]]
-        jobs.append(functools.partial(_pack_files, name, files, folder, scale))
-    return manifest["licence"], jobs
-
-
-def _pack_files(name: str, files: list[Path], folder: Path, scale: int) -> _Packed:
-    clip = clip_name(name)
-    return {clip: pack_clip(read_pictures(files), folder / f"{clip}.npy", scale=scale)}
-
-
-def _pack_folder(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    sources = _find_clips(Path(spec["path"]).expanduser())
-    jobs = [functools.partial(_pack_own, source, spec["frames"], folder, scale) for source in sources]
-    return "not stated", jobs
-
-
-def _find_clips(folder: Path) -> list[Path]:
-    """Clips in a folder of one's own: its sub-folders of PNG files and its videos, or itself."""
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: expected a folder of clips, but there is none")
-    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
-    clips = [
-        entry
-        for entry in entries
-        if (entry.is_dir() and _holds_pictures(entry)) or entry.suffix.lower() in VIDEO_SUFFIXES
-    ]
-    if not _holds_pictures(folder):
-        if not clips:
-            raise ConfigError(
-                f"{folder}: expected sub-folders of PNG files, video files or PNG files, got none"
-            )
-        return clips
-    if clips:
-        raise ConfigError(
-            f"{folder}: expected either PNG files of one clip or several clips, got {clips[0].name} too"
-        )
-    return [folder]
-
-
-def _holds_pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() == ".png" and file.name[0] != "." for file in folder.iterdir())
-
-
-def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
-    clip = clip_name(source.stem if source.is_file() else source.resolve().name)
-    if not clip:
-        raise ConfigError(
-            f"{source}: expected a name with letters a to z or digits, for the clip is named by it"
-        )
-    return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
-
-
-def _read_download(downloads: dict[str, Path], name: str) -> dict[str, Any]:
-    """Read the manifest of a download and check that its files are there."""
-    manifest = read_json(downloads[name])
-    for path, entry in manifest["files"].items():
-        file = downloads[name].parent / path
-        if not file.is_file() or file.stat().st_size != entry["bytes"]:
-            raise DataError(f"{file}: expected {entry['bytes']} bytes, as listed in {downloads[name].name}")
-    return manifest
-
-
-_PACKERS = {
-    "camera-moves": _pack_moves,
-    "video": _pack_video,
-    "frames": _pack_listed,
-    "folder": _pack_folder,
-}

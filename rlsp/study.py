@@ -1,5 +1,6 @@
 """A study: its runs, what each of their results depends on, and where everything lies."""
 
+import functools
 import json
 import os
 import re
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlsp.checkpoints import checkpoint_facts
 from rlsp.config import (
     CATALOGUE,
     RELEASED,
@@ -29,7 +31,7 @@ class Study:
     Parameters
     ----------
     config : dict
-        Catalogue and study file merged.
+        Catalogue and study file merged; the study keeps a copy of its own, which does not change.
     results : Path
         Folder that holds a folder for each study.
 
@@ -76,7 +78,10 @@ class Study:
 
     def needed_downloads(self) -> list[str]:
         """Names of the downloads that the study's runs and data sets need."""
-        datasets = {*self.test_sets, *(run.train_set for run in self.runs_of("trained"))}
+        datasets = {
+            *self.test_sets,
+            *(name for run in self.runs_of("trained") for name in self.learnt_from(run)),
+        }
         needed = {name for dataset in datasets for name in self.downloads_of(dataset)}
         for run in self.runs.values():
             if run.origin == "released-frames":
@@ -120,7 +125,8 @@ class Study:
         return {
             "model": self.model(run.model),
             "recipe": self.config["recipes"][run.recipe],
-            "train_set": self.dataset(run.train_set),
+            "train_sets": [self.dataset(name) for name in run.train_sets],
+            "validation_set": self.dataset(run.validation_set) if run.validation_set else None,
             "degradation": self.degradation(run.degradation),
             "seed": run.seed,
         }
@@ -178,20 +184,20 @@ class Study:
         first = self.download(name).get("first_frames")
         return name if first is None else f"{name}-first{first}"
 
-    @property
+    @functools.cached_property
     def downloads(self) -> dict[str, str]:
         """Name of each download by its folder."""
         return {self._download_folder(name): name for name in self.config["downloads"]}
 
-    @property
+    @functools.cached_property
     def packed(self) -> dict[str, str]:
         """Name of each data set by its folder."""
-        return {self._dataset_folder(name): name for name in self.config["datasets"]}
+        return {folder: name for name, folder in self._dataset_folders.items()}
 
-    @property
+    @functools.cached_property
     def degraded(self) -> dict[str, str]:
         """Name of each degradation by its folder."""
-        return {self._degradation_folder(name): name for name in self.config["degradations"]}
+        return {folder: name for name, folder in self._degradation_folders.items()}
 
     def downloaded(self, name: str) -> Path:
         """Manifest of a download."""
@@ -205,7 +211,7 @@ class Study:
     def files_of(self, dataset: str) -> list[Path]:
         """Files or folders that a data set is packed from."""
         spec = self.config["datasets"][dataset]
-        if spec["source"] == "folder":
+        if "path" in spec:
             return [Path(spec["path"]).expanduser()]
         return list(self.downloads_of(dataset).values())
 
@@ -218,8 +224,6 @@ class Study:
 
     def released_checkpoint(self, run_id: str) -> dict[str, Any]:
         """Where a released checkpoint is downloaded to, and what it holds."""
-        from rlsp.released import checkpoint_facts
-
         run = self.runs[run_id]
         facts = checkpoint_facts(run.source.removeprefix(RELEASED))
         download = facts.pop("download")
@@ -238,24 +242,41 @@ class Study:
             return self.downloaded(source.removeprefix(RELEASED))
         return Path(source).expanduser()
 
-    def _degradation_folder(self, name: str) -> str:
-        return f"{name}-{spec_hash(self.degradation(name))}"
+    @functools.cached_property
+    def _degradation_folders(self) -> dict[str, str]:
+        return {name: f"{name}-{spec_hash(self.degradation(name))}" for name in self.config["degradations"]}
 
-    def _dataset_folder(self, name: str) -> str:
-        return f"{name}-{spec_hash(self.dataset(name))}"
+    @functools.cached_property
+    def _dataset_folders(self) -> dict[str, str]:
+        return {name: f"{name}-{spec_hash(self.dataset(name))}" for name in self.config["datasets"]}
 
     def clips(self, dataset: str) -> Path:
         """Manifest of a packed data set."""
-        return self.data_root / "clips" / self._dataset_folder(dataset) / "manifest.json"
+        return self.data_root / "clips" / self._dataset_folders[dataset] / "manifest.json"
 
     def lr(self, degradation: str, dataset: str) -> Path:
         """Manifest of the LR clips of a data set."""
-        folder = self._degradation_folder(degradation)
-        return self.data_root / "lr" / folder / self._dataset_folder(dataset) / "manifest.json"
+        folder = self._degradation_folders[degradation]
+        return self.data_root / "lr" / folder / self._dataset_folders[dataset] / "manifest.json"
 
-    def train_lr(self, run_id: str) -> Path:
-        """Manifest of the LR clips that a run is trained on."""
-        return self.lr(self.runs[run_id].degradation, self.runs[run_id].train_set)
+    @staticmethod
+    def learnt_from(run: Run) -> tuple[str, ...]:
+        """Name the data sets that a training reads: those of its crops, then that of its validation."""
+        return (*run.train_sets, *filter(None, [run.validation_set]))
+
+    def train_hr(self, run_id: str) -> list[Path]:
+        """Manifests of the clips that a run is trained on and validated on, in the order of `learnt_from`."""
+        return [self.clips(name) for name in self.learnt_from(self.runs[run_id])]
+
+    def train_lr(self, run_id: str) -> list[Path]:
+        """Manifests of the LR versions of these clips."""
+        run = self.runs[run_id]
+        return [self.lr(run.degradation, name) for name in self.learnt_from(run)]
+
+    @property
+    def training_gpus(self) -> int:
+        """GPUs that a training asks for: one for each of its processes."""
+        return self.gpus * self.config["training"]["processes"]
 
     def test_lr(self, run_id: str, dataset: str) -> Path:
         """Manifest of the LR clips that a run restores."""
@@ -263,7 +284,7 @@ class Study:
 
     def flow(self, dataset: str) -> Path:
         """Manifest of the optical flow of a data set."""
-        return self.data_root / "flow" / self._dataset_folder(dataset) / "manifest.json"
+        return self.data_root / "flow" / self._dataset_folders[dataset] / "manifest.json"
 
     def weights(self, run_id: str) -> Path:
         """Weights of a run that has any."""

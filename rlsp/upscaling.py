@@ -179,7 +179,8 @@ def find_weights(weights: str, data_root: Path) -> Path:
     """
     if not str(weights).startswith(RELEASED):
         return Path(weights).expanduser()
-    from rlsp.released import checkpoint_facts, convert_checkpoint
+    from rlsp.checkpoints import checkpoint_facts
+    from rlsp.released import convert_checkpoint
     from rlsp.sources import fetch
 
     name = weights.removeprefix(RELEASED)

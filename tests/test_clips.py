@@ -35,6 +35,45 @@ def test_palette_and_opaque_alpha_become_rgb(tmp_path):
         np.testing.assert_array_equal(clips.read_png(tmp_path / name), red)
 
 
+def test_pictures_of_other_kinds_become_rgb(tmp_path):
+    picture = FRAMES[0]
+    for name in ("a.png", "a.tiff"):
+        Image.fromarray(picture).save(tmp_path / name)
+        np.testing.assert_array_equal(clips.read_picture(tmp_path / name), picture)
+    Image.fromarray(picture).save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(clips.read_picture(tmp_path / "a.webp"), picture)
+    smooth = np.kron(picture[:2, :2], np.ones((16, 16, 1), np.uint8))
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95, subsampling=0)
+    assert np.abs(clips.read_picture(tmp_path / "a.jpg") - smooth.astype(int)).max() < 10
+    Image.fromarray(picture[..., 1]).save(tmp_path / "grey.jpg", quality=100)
+    assert clips.read_picture(tmp_path / "grey.jpg").shape == picture.shape
+
+
+def test_picture_is_turned_the_right_way_up(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # EXIF orientation: the first row is the right-hand side
+    Image.fromarray(FRAMES[0]).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(clips.read_picture(tmp_path / "turned.png"), np.rot90(FRAMES[0], -1))
+
+
+def test_pictures_that_cannot_be_taken(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="a.jpg: expected a picture file, but there is none"):
+        clips.read_picture(tmp_path / "a.jpg")
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.bmp")
+    with pytest.raises(DataError, match="a.bmp: expected a readable picture, got"):
+        clips.read_picture(tmp_path / "a.bmp")
+    Image.fromarray(np.full((4, 6), 60000, np.uint16)).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="deep.tif: expected 8 bits per channel, got .*I;16"):
+        clips.read_picture(tmp_path / "deep.tif")
+    Image.fromarray(np.full((4, 6, 4), 9, np.uint8)).save(tmp_path / "glass.webp", lossless=True)
+    with pytest.raises(DataError, match="glass.webp: expected an opaque picture"):
+        clips.read_picture(tmp_path / "glass.webp")
+    Image.fromarray(FRAMES[0]).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)
+    with pytest.raises(DataError, match="large.png: expected a readable picture, got: .*192 pixels"):
+        clips.read_picture(tmp_path / "large.png")
+
+
 def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -48,6 +48,11 @@ def changed(config, path, value):
         (["datasets", "x/y"], {"source": "folder", "path": "p"}, "datasets: name 'x/y' does not fit"),
         (["datasets", "own"], {"source": "floder", "path": "p"}, "datasets.own.source: expected one of"),
         (["datasets", "own"], {"source": "folder"}, "datasets.own.path: missing"),
+        (["datasets", "own"], {"source": "camera-moves"}, "datasets.own: .*photographs .*path .*got neither"),
+        (["datasets", "moves-test", "path"], "p", "datasets.moves-test: .*photographs .*path .*got both"),
+        (["datasets", "moves-test", "varied_clips"], "every", "varied_clips: text 'every' does not fit"),
+        (["datasets", "moves-test", "varied_clips"], -1, "moves-test.varied_clips: .*minimum"),
+        (["datasets", "moves-test", "varied_speed"], "fast", "varied_speed: expected number, got 'fast'"),
         (["models", "own"], {"arch": "rslp"}, "models.own.arch: text 'rslp' does not fit"),
         (["degradations", "g"], {"kind": "gaussian", "sigma": 0}, "degradations.g.sigma: .*minimum"),
         (["runs", 0, "models"], ["rlsp-9-9"], "runs .*models: unknown name 'rlsp-9-9'; .*known: "),
@@ -238,7 +243,7 @@ def test_files_that_are_no_map(tmp_path, text):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_study_file_is_valid(file):
-    if file.stem != "catalogue":
+    if file.stem not in ("catalogue", "paper"):  # paper: tests/test_paper.py
         study = Study.from_file(file)
         assert study.name == file.stem
         assert yaml.safe_load(file.read_text())["study"] == file.stem
@@ -254,6 +259,15 @@ def test_a_changed_file_below_a_folder_is_seen(demo, tmp_path):
     assert study.state_of_folders([tmp_path]) == before
     picture.write_bytes(b"three")
     assert study.state_of_folders([tmp_path]) != before
+
+
+def test_sets_of_photographs_are_packed_from_their_folder(demo, tmp_path):
+    own = {"source": "camera-moves", "path": str(tmp_path), "varied_clips": "all"}
+    study = Study(changed(demo, ["datasets", "own"], own))
+    assert study.files_of("own") == [tmp_path] and study.files_of("moves-test") == []
+    test_set = changed(changed(demo, ["datasets", "own"], own), ["datasets", "own-test"], own)
+    with pytest.raises(ConfigError, match=f"train set own and test set own-test share {tmp_path}"):
+        Study(changed(changed(test_set, ["test_sets"], ["own-test"]), ["runs", 0, "train_set"], "own"))
 
 
 def test_a_changed_download_is_another_data_set(demo):

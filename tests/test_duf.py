@@ -1,5 +1,6 @@
 """DUF: sizes, where each tap and each sub-pixel goes, the network against a slow re-statement, and training."""
 
+import made_trainings
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,8 @@ from rlsp.models import build_model
 from rlsp.models.duf import BatchNorm, dynamic_filter
 from rlsp.restoration import restore_stream
 from rlsp.runtime import build_for_timing, count_macs, count_parameters
-from rlsp.training import Trainer, model_spec
+from rlsp.training import Trainer
+from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights
 
 SMALL = {"arch": "duf", "layers": 10, "filters": 4, "growth": 2}
@@ -370,6 +372,7 @@ def test_wrong_specifications(spec, message):
 
 
 RECIPE = {
+    **made_trainings.RECIPE,
     "steps": 40, "batch": 2, "crop": 8, "frames": 1, "learning_rate": 0.01, "schedule": "constant", "warmup": 0,
     "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": None, "context": "real", "threads": 1,
     "log_every": 10, "checkpoint_every": 40,

@@ -6,7 +6,15 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import made_runs, made_scores, made_study, write_made
+from made_tables import (
+    ABLATION,
+    made_runs,
+    made_runtime,
+    made_scores,
+    made_study,
+    made_training,
+    write_made,
+)
 from matplotlib.text import Text
 from PIL import Image
 
@@ -14,15 +22,17 @@ from rlsp.clips import write_png
 from rlsp.errors import ConfigError, DataError
 from rlsp.reporting.figures import (
     FIGURES,
+    fade_many,
     plot_ablation,
     plot_psnr_per_frame,
     plot_psnr_vs_runtime,
+    plot_temporal,
     plot_training_curves,
     redraw_figures,
     thinned,
 )
 from rlsp.reporting.pictures import choose_region, draw_gallery, draw_pictures, plot_crops, plot_profiles
-from rlsp.reporting.style import label_styles, save_figure, wrapped
+from rlsp.reporting.style import FADED, label_styles, save_figure, wrapped
 from rlsp.reporting.tables import read_table, summarise_runtime
 
 ONE_CLIP = [("photos", "coffee", 7)]
@@ -75,6 +85,14 @@ def test_a_study_with_scores_only_draws_what_it_can(made, tmp_path):
     write_tables(tmp_path / "tables", made_study())
     written = redraw_figures(tmp_path / "tables", tmp_path / "figures")
     assert {path.stem for path in written} == {"psnr_per_frame", "temporal"}
+
+
+def test_tables_without_the_spread_of_gains_can_be_drawn(made, tmp_path):
+    tables = tmp_path / "tables"
+    shutil.copytree(made / "tables", tables)
+    ablation = pd.read_csv(tables / "ablation.csv").drop(columns="gain_std")
+    ablation.to_csv(tables / "ablation.csv", index=False)
+    assert tmp_path / "ablation.png" in redraw_figures(tables, tmp_path)
 
 
 def test_missing_tables_are_named(made, tmp_path):
@@ -166,6 +184,68 @@ def test_curves_are_thinned_by_averaging():
     assert thin["loss"].iloc[0] == pytest.approx(4.5)
     assert thinned(curve[:7], 100)["loss"].tolist() == list(range(7))
     assert plot_training_curves(pd.DataFrame(columns=["loss", "psnr", "run"])) is None
+
+
+def test_long_curves_are_thinned_by_factors_of_the_step():
+    curve = pd.DataFrame({"step": range(100, 1_000_001, 100), "loss": 1.0})
+    thin = thinned(curve, 200, by_ratio=True)
+    assert len(thin) <= 200
+    assert thin["step"].iloc[:2].tolist() == [100, 200]
+    assert (thin["step"] > 500_000).sum() < 20
+
+
+def test_a_training_curve_is_the_mean_over_seeds_in_a_band_of_their_spread():
+    training = made_training(made_runs(seeds=(0, 1, 2)), steps=300).query("model == 'rlsp-3-16'")
+    figure = plot_training_curves(training.assign(variant="rlsp-3-16"))
+    assert any("mean and standard deviation of 3 seeds" in text for text in texts_inside(figure))
+    loss = figure.axes[0]
+    by_step = training.groupby("step")["loss"]
+    assert loss.lines[0].get_ydata() == pytest.approx(by_step.mean().to_numpy())
+    band = loss.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx((by_step.mean() + by_step.std()).max())
+
+
+def many_runs():
+    """Runs of 3 seeds of 15 models and of a bicubic baseline, for 2 degradations."""
+    models = [*ABLATION, *(f"rlsp-7-{8 * number}" for number in range(1, 10)), "peer-a", "peer-b"]
+    runs = []
+    for degradation in ("gaussian", "bicubic"):
+        runs.append((f"bicubic.{degradation}", "bicubic", "interpolation", None, None, degradation, 23.6))
+        for number, model in enumerate(models):
+            for seed in range(3):
+                run = f"{model}.{degradation}.s{seed}"
+                runs.append((run, model, "trained", "paper", seed, degradation, 25 + number / 9 + seed / 30))
+    return runs
+
+
+def test_figures_of_the_whole_study_are_complete_and_not_cut(tmp_path):
+    from rlsp.reporting.tables import collect_tables, write_tables
+
+    runs = many_runs()
+    models = {model: {"arch": "peer" if "peer" in model else "rlsp"} for _, model, origin, *_ in runs}
+    study = made_study(models=made_study()["models"] | models)
+    clips = [(dataset, clip, 6) for dataset in ("vid4", "reds4") for clip in ("a", "b")]
+    made_scores(runs, clips=clips).to_csv(tmp_path / "scores.csv", index=False)
+    made_runtime(models).to_csv(tmp_path / "runtime.csv", index=False)
+    made_training(runs, steps=100).to_csv(tmp_path / "training.csv", index=False)
+    collect_tables(*([tmp_path / f"{name}.csv"] for name in ("scores", "runtime", "training")), tmp_path)
+    write_tables(tmp_path, study)
+    scores = read_table(tmp_path / "scores.csv", [])
+    styles = fade_many(label_styles(scores["model"]), scores.assign(variant=scores["model"]), study)
+    grey = {label for label, style in styles.items() if style is FADED}
+    assert grey == {f"rlsp-7-{8 * number}" for number in range(1, 10)}
+    texts = texts_inside(plot_psnr_per_frame(scores, study, styles=styles))
+    assert {"other variants (numbers in the tables)", "mean over 3 seeds"} <= set(texts)
+    assert {"bicubic", "peer-a", *ABLATION} <= set(texts)
+    accuracy, ablation = (read_table(tmp_path / f"{name}.csv", []) for name in ("accuracy", "ablation"))
+    timing = summarise_runtime(read_table(tmp_path / "runtime.csv", []), "rlsp-5-32")
+    texts = texts_inside(plot_psnr_vs_runtime(accuracy, timing, study))
+    assert any("standard deviation over 3 seeds" in text.replace("\n", " ") for text in texts)
+    gain = ablation[ablation["protocol"] == "paper"].iloc[1]
+    texts = texts_inside(plot_ablation(ablation, study))
+    assert f"{gain['psnr']:.2f} ({gain['gain']:+.2f} ± {gain['gain_std']:.2f})" in texts
+    texts = texts_inside(plot_temporal(read_table(tmp_path / "temporal.csv", [])))
+    assert set(models) <= set(texts)
 
 
 def test_labels_break_at_hyphens_and_dots_and_lose_nothing():

@@ -1,5 +1,6 @@
 """FRVSR: sizes, the warp to the pixel, what the network sees, both losses, and training."""
 
+import made_trainings
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,8 @@ from rlsp.models import build_model
 from rlsp.models.frvsr import upsample_flow, warp
 from rlsp.restoration import restore_stream
 from rlsp.runtime import build_for_timing, count_macs, count_parameters
-from rlsp.training import Trainer, model_spec
+from rlsp.training import Trainer
+from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights
 
 SMALL = {"arch": "frvsr", "blocks": 1, "filters": 8}
@@ -382,6 +384,7 @@ def test_weights_for_timing_are_set_in_every_layer():
 
 
 RECIPE = {
+    **made_trainings.RECIPE,
     "steps": 60, "batch": 1, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "constant", "warmup": 0,
     "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": None, "context": "real", "threads": 1,
     "log_every": 10, "checkpoint_every": 60,

@@ -9,12 +9,12 @@ import torch
 from scipy.signal import correlate
 
 from rlsp.bundle import masked_crc32c, read_checkpoint
+from rlsp.checkpoints import CHECKPOINTS
 from rlsp.clips import list_frames, read_pictures, write_png
 from rlsp.degradation import degrade_gaussian
 from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.released import (
-    CHECKPOINTS,
     check_exactness,
     convert_checkpoint,
     convert_pytorch_state,

@@ -146,6 +146,15 @@ def test_camera_never_leaves_the_photograph():
         assert np.all(clip == 200)
 
 
+def test_photograph_may_be_wider_than_opencv_takes():
+    photograph = np.tile(analytic_photograph(90, 80), (1, 500, 1))
+    clip, _, _ = scenes.render_move(
+        photograph, frames=3, size=(64, 72), start=(39000.5, 45.5), jitter=0.0, supersample=1,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(clip[0], photograph[45 - 31 : 45 + 33, 39000 - 35 : 39000 + 37])
+
+
 def test_too_small_photograph_is_refused():
     with pytest.raises(ConfigError, match=r"at least \d+x\d+ px .* got 70x60"):
         scenes.render_move(

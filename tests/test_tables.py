@@ -119,11 +119,48 @@ def test_ablation_has_the_rows_of_the_study_in_order_with_switches_and_gains(mad
     assert rows["parameters"].tolist() == [10_000, 30_000, 90_000, 270_000]
 
 
+def test_the_spread_of_a_gain_is_paired_over_seeds(made):
+    scores = pd.read_csv(made / "scores.csv")
+    chosen = scores[(scores["dataset"] == "city") & (scores["degradation"] == "gaussian")]
+    chosen = chosen[(chosen["crop"] == 8) & chosen["frame"].between(2, 46)]
+    psnr = chosen.groupby(["model", "seed"])["mse_y"].mean().map(psnr_of_mse)
+    gains = psnr["rlsp-5-32-adjacent"] - psnr["rlsp-5-32-frames"]
+    row = pd.read_csv(made / "ablation.csv").query("dataset == 'city' and degradation == 'gaussian'")
+    row = row[row["protocol"] == "paper"].iloc[1]
+    assert row["gain_std"] == pytest.approx(np.std(gains, ddof=1), abs=1e-9)
+    assert row["gain_std"] != pytest.approx(row["psnr_std"], rel=0.1)  # what both seeds share cancels
+    text = (made / "ablation.md").read_text(encoding="utf-8")
+    assert f"{row['gain']:+.2f} ± {row['gain_std']:.2f}" in text
+    assert "differences between trainings of the same seed" in text
+
+
+def test_a_gain_between_rows_of_other_seeds_has_no_spread():
+    runs = [run for run in made_runs(seeds=(0, 1)) if run[0] != "rlsp-5-32-adjacent.gaussian.s1"]
+    scores, study = made_scores(runs), made_study()
+    timing = summarise_runtime(made_runtime([]).reindex(columns=["model"]))
+    table = summarise_ablation(summarise_accuracy(scores, study["protocols"]), study, timing, scores)
+    paper = table[(table["protocol"] == "paper") & (table["dataset"] == "city")]
+    assert paper["gain_std"].notna().tolist() == [False, False, False, True]
+    assert paper["gain"].notna().tolist() == [False, True, True, True]
+
+
+def test_what_has_no_seeds_has_no_spread_and_no_count_of_them(made):
+    for name in ("accuracy", "leave_one_clip_out", "temporal"):
+        text = (made / f"{name}.md").read_text(encoding="utf-8")
+        lines = [line for line in text.split("\n") if re.match(r"\| (bicubic|duf-52l) \|", line)]
+        assert len(lines) == {"accuracy": 24, "leave_one_clip_out": 4, "temporal": 8}[name]
+        assert all("±" not in line and line.endswith("| – |") for line in lines)
+        trained = [line for line in text.split("\n") if line.startswith("| rlsp")]
+        assert all("±" in line and line.endswith("| 3 |") for line in trained)
+        assert "mean ± standard deviation over seeds, n - 1 in the denominator" in text
+
+
 def test_a_model_missing_from_the_ablation_leaves_the_others():
     study = made_study(ablation=["rlsp-5-32-frames", "not-run", "rlsp-5-32"])
-    accuracy = summarise_accuracy(made_scores(made_runs()), study["protocols"])
+    scores = made_scores(made_runs())
+    accuracy = summarise_accuracy(scores, study["protocols"])
     timing = summarise_runtime(made_runtime([]).reindex(columns=["model"]))
-    table = summarise_ablation(accuracy, study, timing)
+    table = summarise_ablation(accuracy, study, timing, scores)
     paper = table[(table["protocol"] == "paper") & (table["dataset"] == "city")]
     assert list(paper["row"]) == [1, 3]
     assert paper["state"].tolist() == [False, True]
@@ -254,8 +291,11 @@ def test_two_studies_side_by_side(made, tmp_path):
     assert table["psnr_difference"].tolist() == (table["psnr_b"] - table["psnr_a"]).tolist()
     assert table["is_comparable"].all()
     assert table["origin_b"].unique().tolist() == ["released-weights"]
+    assert table["psnr_difference_std"].tolist() == table["psnr_std_a"].tolist()  # of one side only
     text = comparison_markdown(table, "made", "other")
-    assert f"{table['psnr_difference'][0]:+.2f}" in text
+    difference, spread = table.loc[0, ["psnr_difference", "psnr_difference_std"]]
+    assert f"{difference:+.2f} ± {spread:.2f}" in text
+    assert "rlsp-5-32, trained, 3 seeds" in text
     with pytest.raises(DataError, match="found none"):
         compare(folder, write_unlike(tmp_path / "unlike"))
 

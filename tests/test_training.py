@@ -11,103 +11,13 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from made_trainings import RECIPE, make_spec, run_training
 
-from rlsp.clips import pack_clip, write_manifest
 from rlsp.datasets import TrainingCrops
 from rlsp.errors import DataError, TrainingError
-from rlsp.training import Trainer, learning_rate_at, train
+from rlsp.training import Trainer
+from rlsp.training.step import learning_rate_at
 from rlsp.weights import load_weights, save_weights
-
-RECIPE = {
-    "steps": 12, "batch": 2, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.25,
-    "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": 0.1, "context": "real", "threads": 1,
-    "log_every": 2, "checkpoint_every": 4,
-}  # fmt: skip
-
-
-def make_spec(**recipe):
-    return {
-        "model": {"arch": "rlsp", "layers": 3, "filters": 8, "scale": 4},
-        "recipe": {**RECIPE, **recipe},
-        "train_set": {"source": "made"},
-        "degradation": {"kind": "gaussian", "scale": 4},
-        "seed": 0,
-    }
-
-
-def made_clips():
-    rng = np.random.default_rng(0)
-    hr = {name: rng.integers(0, 256, (8, 64, 64, 3)).astype(np.uint8) for name in ("a", "b")}
-    return {name: frames[:, ::4, ::4].copy() for name, frames in hr.items()}, hr
-
-
-@pytest.fixture
-def manifests(tmp_path):
-    paths = []
-    for kind, clips, scale in zip(("lr", "hr"), made_clips(), (1, 4), strict=True):
-        path = tmp_path / kind / "manifest.json"
-        entries = {n: pack_clip(iter(f), path.parent / f"{n}.npy", scale=scale) for n, f in clips.items()}
-        write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
-        paths.append(path)
-    return {"lr_manifest": paths[0], "hr_manifest": paths[1]}
-
-
-def run_training(manifests, tmp_path, name, spec=None):
-    target = tmp_path / name / "model.safetensors"
-    train(
-        spec or make_spec(),
-        weights_path=target,
-        folder=tmp_path / f"{name}-state",
-        **manifests,
-    )
-    return target
-
-
-def test_crops_are_a_function_of_seed_step_and_index():
-    lr, hr = made_clips()
-    make = lambda seed: TrainingCrops(lr, hr, scale=4, crop=8, frames=3, behind=1, ahead=1, seed=seed)  # noqa: E731
-    one, two = make(0), make(0)
-    two.crop_at(3, 1)
-    for a, b in zip(one.crop_at(7, 2), two.crop_at(7, 2), strict=True):
-        assert np.array_equal(a, b)
-    assert not np.array_equal(one.crop_at(7, 2)[1], make(1).crop_at(7, 2)[1])
-    assert not np.array_equal(one.crop_at(7, 2)[1], one.crop_at(7, 3)[1])
-    assert not np.array_equal(one.crop_at(7, 2)[1], one.crop_at(8, 2)[1])
-
-
-def test_crops_of_lr_and_hr_show_the_same_place():
-    lr, hr = made_clips()
-    crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=3, behind=1, ahead=2, seed=0)
-    for step in range(20):
-        small, large = crops.crop_at(step, 0)
-        assert small.shape == (6, 8, 8, 3)
-        assert np.array_equal(small[1:-2], large[:, ::4, ::4])
-    batch_lr, batch_hr = crops.batch(0, 3)
-    assert batch_lr.shape == (3, 6, 3, 8, 8)
-    assert batch_hr.shape == (3, 3, 3, 32, 32)
-    assert torch.equal(batch_lr[1, 1, 0], batch_hr[1, 0, 0, ::4, ::4])
-
-
-def test_crops_reach_every_position():
-    lr = {"a": np.zeros((4, 6, 6, 3), np.uint8)}
-    hr = {"a": np.arange(4 * 24 * 24 * 3, dtype=np.uint32).astype(np.uint8).reshape(4, 24, 24, 3)}
-    crops = TrainingCrops(lr, hr, scale=4, crop=5, frames=3, seed=0)
-    seen = {crops.crop_at(step, 0)[1].tobytes() for step in range(200)}
-    assert len(seen) == 2 * 2 * 2
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"crop": 17}, "17x17 LR pixels"),
-        ({"frames": 9}, "at least 9 frames"),
-        ({"scale": 2}, "expected HR of shape"),
-    ],
-)
-def test_clips_that_do_not_fit_the_crop(change, message):
-    lr, hr = made_clips()
-    with pytest.raises(DataError, match=message):
-        TrainingCrops(lr, hr, **{"scale": 4, "crop": 8, "frames": 3, "seed": 0, **change})
 
 
 def test_learning_rate_warms_up_and_decays():
@@ -139,8 +49,8 @@ KILLED = """
 import os, signal, sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
-from test_training import make_spec
-import rlsp.training as training
+from made_trainings import make_spec
+import rlsp.training.loop as training
 save = training.Trainer.save
 def save_and_die(self):
     save(self)
@@ -148,13 +58,13 @@ def save_and_die(self):
         os.kill(os.getpid(), {signal})
 training.Trainer.save = save_and_die
 step = training.Trainer.train_step
-def step_and_die(self, number):
-    result = step(self, number)
+def step_and_die(self, number, batch):
+    result = step(self, number, batch)
     if number == {die_in}:
         os.kill(os.getpid(), {signal})
     return result
 training.Trainer.train_step = step_and_die
-training.train(make_spec(), lr_manifest=Path({lr!r}), hr_manifest=Path({hr!r}), weights_path=Path({out!r}),
+training.train(make_spec(), lr_manifests=[Path({lr!r})], hr_manifests=[Path({hr!r})], weights_path=Path({out!r}),
     folder=Path({folder!r}))
 """
 
@@ -166,7 +76,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
     straight = run_training(manifests, tmp_path, "straight").read_bytes()
     target = tmp_path / "killed" / "model.safetensors"
     code = KILLED.format(
-        tests=str(Path(__file__).parent), lr=str(manifests["lr_manifest"]), hr=str(manifests["hr_manifest"]),
+        tests=str(Path(__file__).parent), lr=str(manifests["lr_manifests"][0]), hr=str(manifests["hr_manifests"][0]),
         out=str(target), folder=str(tmp_path / "killed-state"), die_after=die_after, die_in=die_in,
         signal=int(signal.SIGKILL),
     )  # fmt: skip
@@ -181,15 +91,15 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
 def test_sigterm_saves_and_says_how_to_go_on(manifests, tmp_path, monkeypatch):
     step = Trainer.train_step
 
-    def interrupted(self, number):
-        if number == 5:
+    def interrupted(self, number, batch):
+        if number == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, number)
+        return step(self, number, batch)
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(Trainer, "train_step", interrupted)
     try:
-        with pytest.raises(TrainingError, match="SIGTERM at step 6.*goes on from there"):
+        with pytest.raises(TrainingError, match="SIGTERM at step 7 of 12; .*goes on from there"):
             run_training(manifests, tmp_path, "run")
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -220,7 +130,7 @@ def leave_checkpoint(manifests, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("rlsp.training.save_weights", stop)
+        patched.setattr("rlsp.training.loop.save_weights", stop)
         with pytest.raises(KeyboardInterrupt):
             run_training(manifests, tmp_path, "run")
 
@@ -235,9 +145,9 @@ def test_a_training_that_is_asked_for_again_is_a_new_one(manifests, tmp_path):
 
 def test_checkpoint_of_other_clips_is_refused(manifests, tmp_path, monkeypatch):
     leave_checkpoint(manifests, tmp_path, monkeypatch)
-    text = manifests["lr_manifest"].read_text()
+    text = manifests["lr_manifests"][0].read_text()
     sha256 = re.search(r'"sha256": "(\w+)"', text)[1]
-    manifests["lr_manifest"].write_text(text.replace(sha256, "0" * 64))
+    manifests["lr_manifests"][0].write_text(text.replace(sha256, "0" * 64))
     with pytest.raises(TrainingError, match="belongs to configuration and data"):
         run_training(manifests, tmp_path, "run")
 
@@ -267,7 +177,7 @@ def test_one_clip_overfits(manifests, tmp_path):
         spec, TrainingCrops(lr, hr, scale=4, crop=8, frames=3, behind=1, ahead=1, seed=0), tmp_path, "cpu"
     )
     started = time.monotonic()
-    losses = [trainer.train_step(step).item() for step in range(150)]
+    losses = [trainer.train_step(step, trainer.crops.batch(step, 2)).item() for step in range(150)]
     assert np.mean(losses[-10:]) < 0.15 * np.mean(losses[:5]), f"after {time.monotonic() - started:.0f} s"
 
 

@@ -42,9 +42,6 @@ from rlsp.reporting.published import (
 )
 from rlsp.reporting.tables import (
     RUNTIME_COLUMNS,
-    SETTING_COLUMNS,
-    SWITCHES,
-    TOF_LABEL,
     headline_timing,
     read_table,
     summarise_runtime,
@@ -70,6 +67,7 @@ from rlsp.reporting.verdicts import (
     ledger_row,
     rows_over_protocols,
 )
+from rlsp.reporting.wide import SETTING_COLUMNS, SWITCHES, TOF_LABEL
 
 CLAIM_COLUMNS = (
     *("claim", "published", "source"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from rlsp.errors import DataError
-from rlsp.reporting.printing import Section, markdown_text, number_text
+from rlsp.reporting.printing import Section, markdown_text, number_text, plural
 from rlsp.reporting.tables import read_table
 
 SAME = ["model", "degradation", "dataset", "protocol_label"]
@@ -28,8 +28,9 @@ def compare(study_a_dir: Path | str, study_b_dir: Path | str) -> pd.DataFrame:
     DataFrame
         ``model, degradation, dataset, protocol_label``, then for each side (``_a``, ``_b``) the variant,
         recipe, origin, number of clips, frames and seeds, ``psnr``, ``psnr_std`` and ``ssim``;
-        ``psnr_difference`` (dB) and ``ssim_difference`` are b minus a; ``is_comparable`` is false where clips
-        or frames differ in number.
+        ``psnr_difference`` (dB) and ``ssim_difference`` are b minus a; ``psnr_difference_std`` is the standard
+        deviation of the first between two trainings, empty where it is not known from several seeds;
+        ``is_comparable`` is false where clips or frames differ in number.
 
     Raises
     ------
@@ -45,16 +46,31 @@ def compare(study_a_dir: Path | str, study_b_dir: Path | str) -> pd.DataFrame:
         )
     return merged.assign(
         psnr_difference=merged["psnr_b"] - merged["psnr_a"],
+        psnr_difference_std=difference_spread(merged),
         ssim_difference=merged["ssim_b"] - merged["ssim_a"],
         is_comparable=(merged["n_clips_a"] == merged["n_clips_b"])
         & (merged["n_frames_a"] == merged["n_frames_b"]),
     )
 
 
+def difference_spread(merged: pd.DataFrame) -> pd.Series:
+    """Return the standard deviation of b minus a: of independent seeds; what has no seed adds nothing."""
+    sides = [
+        merged[f"psnr_std_{side}"].mask(merged[f"origin_{side}"] != "trained", 0.0) for side in ("a", "b")
+    ]
+    variance = sides[0] ** 2 + sides[1] ** 2
+    return (variance**0.5).mask(variance == 0)
+
+
 def read_means(study_dir: Path) -> pd.DataFrame:
     """Read the means over clips of a study's accuracy table."""
     table = read_table(study_dir / "tables" / "accuracy.csv", [*SAME, *NUMBERS, "clip"])
     return table[table["clip"] == "mean"][[*SAME, *NUMBERS]]
+
+
+def run_kind(variant: str, origin: str, n_seeds: int) -> str:
+    """Return what a row was made from, with the number of seeds of a training."""
+    return f"{variant}, {origin}" + (f", {plural(n_seeds, 'seed')}" if origin == "trained" else "")
 
 
 def comparison_markdown(comparison: pd.DataFrame, name_a: str, name_b: str) -> str:
@@ -74,10 +90,12 @@ def comparison_markdown(comparison: pd.DataFrame, name_a: str, name_b: str) -> s
         heads += [(group, "difference"), ("SSIM-Y", "difference"), ("", "frames")]
         lines = [
             [
-                *(row.model, f"{row.variant_a}, {row.origin_a}", f"{row.variant_b}, {row.origin_b}"),
+                row.model,
+                run_kind(row.variant_a, row.origin_a, row.n_seeds_a),
+                run_kind(row.variant_b, row.origin_b, row.n_seeds_b),
                 number_text(row.psnr_a, 2, row.psnr_std_a),
                 number_text(row.psnr_b, 2, row.psnr_std_b),
-                number_text(row.psnr_difference, 2, sign="+"),
+                number_text(row.psnr_difference, 2, row.psnr_difference_std, sign="+"),
                 number_text(row.ssim_difference, 4, sign="+"),
                 f"{row.n_frames_a}"
                 if row.is_comparable
@@ -85,6 +103,9 @@ def comparison_markdown(comparison: pd.DataFrame, name_a: str, name_b: str) -> s
             ]
             for row in rows.itertuples()
         ]
-        caption = f"{name_b} minus {name_a} on {dataset}, degradation {degradation}, mean over clips."
+        caption = (
+            f"{name_b} minus {name_a} on {dataset}, degradation {degradation}, mean over clips; "
+            "± is the standard deviation over seeds, of a difference between two trainings."
+        )
         sections.append(Section(caption, heads, lines))
     return markdown_text(sections)

@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from rlsp.errors import DataError
+from rlsp.reporting.printing import number_text
 from rlsp.reporting.protocols import SCORE_COLUMNS, check_protocol, protocol_label, variant_labels
 from rlsp.reporting.style import (
+    FADED,
+    MOST_LINES,
     PAGE_WIDTH,
     add_legend,
     grid_shape,
@@ -24,17 +27,18 @@ from rlsp.reporting.style import (
 )
 from rlsp.reporting.tables import (
     RUNTIME_COLUMNS,
-    SWITCHES,
     TRAINING_COLUMNS,
     headline_timing,
     read_table,
     summarise_runtime,
 )
+from rlsp.reporting.wide import SWITCHES
 
 FIGURES = ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal")
 # Of one model timed once, the PSNR shown is that of the first of these there is.
 ORIGIN_ORDER = ("trained", "released-weights", "released-frames", "external")
 TRAINING_POINTS = 200  # points per curve; each is the mean of the steps it stands for
+LONG_TRAINING = 20_000  # steps; most of the fall is in the first few of more, so the axis is logarithmic
 PUBLISHED_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
 
 
@@ -72,19 +76,22 @@ def redraw_figures(
     scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
     accuracy = read_table(tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std"])
     ablation = read_table(tables_dir / "ablation.csv", ["variant", "row", "psnr", "gain", *SWITCHES])
+    if "gain_std" not in ablation.columns:  # tables written by an earlier version
+        ablation = ablation.assign(gain_std=float("nan"))
     temporal = read_table(tables_dir / "temporal.csv", ["variant", "clip", "tof", "warp_error"])
     training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
     runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
     timing = summarise_runtime(runtime, study.get("reference_model"))
     scores = scores.assign(variant=variant_labels(scores))
     styles = label_styles(scores["variant"])
+    lines = fade_many(styles, scores, study)
     variants = dict(zip(scores["run"], scores["variant"], strict=True))
     training = training.assign(variant=training["run"].map(variants).fillna(training["run"]))
     drawn = {
         "psnr_vs_runtime": plot_psnr_vs_runtime(accuracy, timing, study, published, styles=styles),
-        "psnr_per_frame": plot_psnr_per_frame(scores, study, styles=styles),
+        "psnr_per_frame": plot_psnr_per_frame(scores, study, styles=lines),
         "ablation": plot_ablation(ablation, study),
-        "training_curves": plot_training_curves(training, styles=styles),
+        "training_curves": plot_training_curves(training, styles=lines),
         "temporal": plot_temporal(temporal, styles=styles),
     }
     written = []
@@ -103,6 +110,25 @@ def read_study(tables_dir: Path) -> dict[str, Any]:
         raise DataError(f"{path}: expected the facts of the study, there is no such file") from None
     except ValueError as error:
         raise DataError(f"{path}: expected JSON, got: {error}") from None
+
+
+def fade_many(
+    styles: dict[str, dict], scores: pd.DataFrame, study: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Of more variants than lines can show, leave colour to those that the study compares.
+
+    These are interpolation, the reference model, the rows of the ablation and every other architecture; the
+    rest (depths and widths, which other figures show) turns grey under one label.
+    """
+    if len(styles) <= MOST_LINES:
+        return styles
+    models, reference = study.get("models", {}), study.get("reference_model")
+    compared = {*study.get("ablation", []), reference}
+    own = models.get(reference, {}).get("arch")
+    compared |= {name for name, spec in models.items() if spec.get("arch") != own}
+    is_kept = scores["model"].isin(compared) | (scores["origin"] == "interpolation")
+    kept = list(dict.fromkeys(scores["variant"][is_kept]))[:MOST_LINES] or list(styles)[:MOST_LINES]
+    return {label: style if label in kept else FADED for label, style in styles.items()}
 
 
 # ---- PSNR against run time ---------------------------------------------------------------------
@@ -152,7 +178,7 @@ def plot_psnr_vs_runtime(
         scale_time_axis(axis)
     for axis in axes[len(panels) :]:
         axis.remove()
-    figure.suptitle(wrapped(setting_text(chosen), 100))
+    figure.suptitle(wrapped(f"{setting_text(chosen)}; {bars_text(points)}", 100))
     add_legend(figure)
     return figure
 
@@ -189,6 +215,16 @@ def setting_text(chosen: pd.DataFrame) -> str:
         f"Measured on {row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}, "
         f"batch {row['batch']}, {row['precision']}, {row['mode']}, {row['boundary']}"
     )
+
+
+def bars_text(points: pd.DataFrame) -> str:
+    """Return what the bars of the measured points are."""
+    text = "bars: 10 to 90 % of the times"
+    counts = points.loc[points["psnr_std"].notna(), "n_seeds"]
+    if counts.empty:
+        return text
+    seeds = "-".join(str(int(count)) for count in sorted({counts.min(), counts.max()}))
+    return f"{text}, standard deviation over {seeds} seeds"
 
 
 def short_label(study: dict[str, Any]) -> str:
@@ -289,8 +325,9 @@ def plot_psnr_per_frame(
     rows = rows.assign(variant=variant_labels(rows))
     styles = styles or label_styles(rows["variant"])
     panels = list(rows.groupby(["dataset", "degradation", "clip"], sort=False))
-    grid, columns = grid_shape(len(panels), 2 if len(panels) in (2, 4) else 3)
-    figure = new_figure(PAGE_WIDTH if columns > 1 else 5.5, 0.2 + 1.8 * grid)
+    is_full = len(styles) > MOST_LINES
+    grid, columns = grid_shape(len(panels), 2 if len(panels) in (2, 4) or is_full else 3)
+    figure = new_figure(PAGE_WIDTH if columns > 1 else 5.5, 0.2 + (2.3 if is_full else 1.8) * grid)
     axes = figure.subplots(grid, columns, squeeze=False).ravel()
     several = rows[["dataset", "degradation"]].drop_duplicates().shape[0] > 1
     for axis, ((dataset, degradation, clip), of_clip) in zip(axes, panels, strict=False):
@@ -306,6 +343,9 @@ def plot_psnr_per_frame(
             axis.set_xlabel("frame")
         if number % columns == 0:
             axis.set_ylabel(f"PSNR-{protocol['channel'].upper()} of the frame,\ncrop {protocol['crop']} [dB]")
+    seeds = rows.groupby(["variant", "degradation"])["run"].nunique().max()
+    if seeds > 1:
+        figure.suptitle(f"mean over {seeds} seeds")
     add_legend(figure)
     return figure
 
@@ -318,10 +358,9 @@ def plot_frame_lines(axis: Axes, rows: pd.DataFrame, column: str, styles: dict[s
         every = max(1, len(values) // 6)
         axis.plot(
             *(values.index, values),
-            label=wrapped(variant),
             markevery=(number % every, every),
             markersize=3.5,
-            **styles[variant],
+            **({"label": wrapped(variant)} | styles[variant]),
         )
 
 
@@ -358,7 +397,8 @@ def plot_ablation(ablation: pd.DataFrame, study: dict[str, Any]) -> Figure | Non
         zip(axes, panels, strict=False)
     ):
         plot_ablation_rows(axis, of_panel, with_names=number % columns == 0)
-        axis.set_title(f"{dataset}, {degradation}" + (f", {recipe}" if several else ""))
+        seeds = f"; ± over {of_panel['n_seeds'].max()} seeds" if of_panel["psnr_std"].notna().any() else ""
+        axis.set_title(f"{dataset}, {degradation}" + (f", {recipe}" if several else "") + seeds)
         axis.set_xlabel(f"{protocol_label(study['protocols'][study['headline_protocol']])} [dB]")
     for axis in axes[len(panels) :]:
         axis.remove()
@@ -370,8 +410,8 @@ def plot_ablation_rows(axis: Axes, rows: pd.DataFrame, *, with_names: bool) -> N
     rows = rows.reset_index(drop=True)
     for row in rows.itertuples():
         spread = None if pd.isna(row.psnr_std) else row.psnr_std
-        axis.errorbar(row.psnr, row.Index, xerr=spread, color="#0173b2", marker="o", markersize=6, capsize=2)
-        gain = "" if pd.isna(row.gain) else f" ({row.gain:+.2f})"
+        axis.errorbar(row.psnr, row.Index, xerr=spread, color="#0173b2", marker="o", markersize=4, capsize=3)
+        gain = "" if pd.isna(row.gain) else f" ({number_text(row.gain, 2, row.gain_std, sign='+')})"
         axis.annotate(
             f"{row.psnr:.2f}{gain}",
             *((row.psnr + (0.0 if spread is None else spread), row.Index), (7, 0)),
@@ -384,7 +424,8 @@ def plot_ablation_rows(axis: Axes, rows: pd.DataFrame, *, with_names: bool) -> N
     axis.set_ylim(len(rows) - 0.5, -0.5)
     low, high = rows["psnr"].min(), rows["psnr"].max()
     span = max(high - low, 0.2)
-    axis.set_xlim(low - 0.15 * span, high + 0.75 * span)  # room for the text of the best row
+    room = 0.75 if rows["gain_std"].isna().all() else 1.3  # for the text of the best row
+    axis.set_xlim(low - 0.15 * span, high + room * span)
     axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -399,9 +440,9 @@ def switch_text(row: Any) -> str:
 
 @styled
 def plot_training_curves(training: pd.DataFrame, *, styles: dict[str, dict] | None = None) -> Figure | None:
-    """Draw loss (logarithmic) and PSNR against steps, one row of panels per degradation, one line per run.
+    """Draw loss (logarithmic) and PSNR against steps, one row of panels per degradation, one line per variant.
 
-    Seeds of a variant share a colour; curves are thinned by averaging.
+    A line is the mean over seeds, in a band of one standard deviation; curves are thinned by averaging.
     """
     columns = [column for column in ("loss", "psnr") if training[column].notna().any()]
     if not columns:
@@ -415,35 +456,58 @@ def plot_training_curves(training: pd.DataFrame, *, styles: dict[str, dict] | No
     for line, (degradation, rows) in zip(axes, panels, strict=True):
         for axis, column in zip(line, columns, strict=True):
             plot_curves(axis, rows, column, styles)
-            axis.set_title(str(degradation))
+            axis.set_title(f"{degradation}{band_text(rows)}")
     add_legend(figure)
     return figure
 
 
+def band_text(training: pd.DataFrame) -> str:
+    """Return what the bands of the curves are, where a variant has several seeds."""
+    most = training.groupby("variant")["run"].nunique().max()
+    return f": mean and standard deviation of {most} seeds" if most > 1 else ""
+
+
 def plot_curves(axis: Axes, training: pd.DataFrame, column: str, styles: dict[str, dict]) -> None:
-    """Draw one line per run, with markers spread out so that lines can be told apart in grey."""
-    for number, ((variant, _), rows) in enumerate(training.groupby(["variant", "run"], sort=False)):
-        curve = thinned(rows[["step", column]].dropna(), TRAINING_POINTS)
-        every = max(1, len(curve) // 5)
+    """Draw one line per variant, with markers spread out so that lines can be told apart in grey."""
+    is_long = training["step"].max() > LONG_TRAINING
+    for number, (variant, rows) in enumerate(training.groupby("variant", sort=False)):
+        runs = [
+            thinned(of_run[["step", column]].dropna(), TRAINING_POINTS, by_ratio=is_long)
+            for _, of_run in rows.groupby("run")
+        ]
+        curve = pd.concat(runs).groupby("step")[column].agg(["mean", "std"])
+        style = {"label": wrapped(variant)} | styles[variant]
         axis.plot(
-            *(curve["step"], curve[column]),
-            label=wrapped(variant),
+            *(curve.index, curve["mean"]),
             linewidth=0.9,
-            markevery=(number % every, every),
+            markevery=(0.02 * (number % 10), 0.2),  # in parts of the panel, on either kind of axis
             markersize=3.5,
-            **styles[variant],
+            **style,
         )
+        if len(runs) > 1:
+            low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
+            axis.fill_between(curve.index, low, high, color=style["color"], alpha=0.2, linewidth=0, zorder=0)
     axis.set_xlabel("step")
     axis.set_ylabel({"loss": "training loss", "psnr": "PSNR while training [dB]"}[column])
-    axis.xaxis.set_major_locator(MaxNLocator(4))
+    if is_long:
+        axis.set_xscale("log")
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     if column == "loss" and (training["loss"] > 0).any():
         axis.set_yscale("log")
 
 
-def thinned(curve: pd.DataFrame, points: int) -> pd.DataFrame:
-    """Return a curve of at most `points` points, each the mean of neighbouring ones."""
+def thinned(curve: pd.DataFrame, points: int, *, by_ratio: bool = False) -> pd.DataFrame:
+    """Return a curve of at most `points` points, each the mean of neighbouring ones.
+
+    Neighbours are equally many everywhere, or `by_ratio` those within one factor in the first column.
+    """
     curve = curve.sort_values(curve.columns[0])
-    group = np.arange(len(curve)) * points // max(points, len(curve))
+    if by_ratio and len(curve) > points:
+        at = curve[curve.columns[0]].to_numpy()
+        group = np.searchsorted(np.geomspace(at[0], at[-1], points), at)
+    else:
+        group = np.arange(len(curve)) * points // max(points, len(curve))
     return curve.groupby(group).mean()
 
 
@@ -464,14 +528,16 @@ def plot_temporal(temporal: pd.DataFrame, *, styles: dict[str, dict] | None = No
     milli = {name: temporal[name] * 1000 for name in ("warp_error", "warp_error_std")}
     temporal = temporal.assign(**milli)
     panels = list(temporal.groupby(["dataset", "degradation"], sort=False))
-    most = max(of_set["variant"].nunique() for _, of_set in panels)
-    figure = new_figure(PAGE_WIDTH, 0.3 + len(panels) * (0.75 + 0.24 * most))
-    axes = figure.subplots(len(panels), len(columns), squeeze=False)
+    heights = [0.75 + 0.2 * of_set["variant"].nunique() for _, of_set in panels]
+    figure = new_figure(PAGE_WIDTH, 0.3 + sum(heights))
+    axes = figure.subplots(len(panels), len(columns), squeeze=False, height_ratios=heights)
     for line, ((dataset, degradation), of_set) in zip(axes, panels, strict=True):
         for axis, column in zip(line, columns, strict=True):
             plot_metric_rows(axis, of_set, column, styles, with_names=axis is line[0])
             axis.set_xlabel(metrics[column])
-            axis.set_title(f"{dataset}, {degradation} (lower is better)")
+            seeds = of_set.loc[of_set[f"{column}_std"].notna(), "n_seeds"]
+            bars = "" if seeds.empty else f"; bars: standard deviation over {seeds.max()} seeds"
+            axis.set_title(wrapped(f"{dataset}, {degradation} (lower is better){bars}", 48))
     return figure
 
 

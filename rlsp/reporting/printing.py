@@ -1,6 +1,7 @@
 """Tables for people: cells as text, and whole tables as Markdown and LaTeX."""
 
 import io
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,7 +29,7 @@ def number_text(value: float, digits: int, spread: float | None = None, *, sign:
     return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
 
 
-def spread_text(table: pd.DataFrame, row: str, column: str, digits: int) -> str:
+def spread_text(table: pd.DataFrame, row: Hashable, column: str, digits: int) -> str:
     """Return mean ± standard deviation of a row of an indexed table, a dash when there is no such row."""
     if row not in table.index:
         return EMPTY

@@ -1,16 +1,20 @@
 """The numbers of the README, written from the reference tables so that none is typed by hand."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rlsp.config import ROOT
+from rlsp.config import CATALOGUE, ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
+from rlsp.reporting.printing import count_text, number_text, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
+from rlsp.reporting.tables import headline_timing
+from rlsp.study import Study
 
 README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"
@@ -47,6 +51,8 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     demo, released = find_reference(reference, "demo"), find_reference(reference, "released")
     text = _fill_block(text, "released", released_block(released))
     text = _fill_block(text, "demo", demo_block(demo))
+    if "<!-- begin costs -->" in text:
+        text = _fill_block(text, "costs", costs_block(study_files(), reference / "training-rate"))
     text = _fill_number(text, "demo-minutes", minutes(demo))
     return _fill_number(text, "released-minutes", minutes(released))
 
@@ -94,19 +100,22 @@ def demo_block(folder: Path) -> str:
     """Make the table of the demo: every run on every data set, and the ablation's order."""
     study, accuracy = read_study(folder / "tables"), pd.read_csv(folder / "tables" / "accuracy.csv")
     means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
-    runtime = pd.read_csv(folder / "tables" / "runtime_summary.csv").set_index("model")
-    datasets = list(means["dataset"].unique())
-    rows = [["method", *[f"{name} [dB]" for name in datasets], "ms per frame", "parameters"]]
-    for model, of_model in means.groupby("model", sort=False):
-        by_set = of_model.set_index("dataset")["psnr"]
-        timed = runtime.loc[model]
+    timing = headline_timing(pd.read_csv(folder / "tables" / "runtime_summary.csv")).set_index("model")
+    datasets, degradations = list(means["dataset"].unique()), list(means["degradation"].unique())
+    shown = [f" ({name})" if len(degradations) > 1 else "" for name in degradations]
+    heads = [f"{dataset}{degradation} [dB]" for degradation in shown for dataset in datasets]
+    rows = [["method", *heads, "ms per frame", "parameters"]]
+    for variant, of_variant in means.groupby("variant", sort=False):
+        by_column = of_variant.set_index(["degradation", "dataset"])
+        columns = itertools.product(degradations, datasets)
+        timed = timing.reindex([of_variant["model"].iloc[0]]).iloc[0]
         rows.append(
-            [model, *[f"{by_set[name]:.2f}" for name in datasets], f"{timed['median_ms']:.1f}",
-             f"{int(timed['parameters']):,}"]
+            [variant, *[spread_text(by_column, column, "psnr", 2) for column in columns],
+             number_text(timed["median_ms"], 1), count_text(timed["parameters"])]
         )  # fmt: skip
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     caption = (
-        f"{protocol_label(study['protocols'][study['headline_protocol']])}; gaussian input (sigma 1.5, phase 0); "
+        f"{protocol_label(study['protocols'][study['headline_protocol']])}; {_inputs(study, degradations)}; "
         f"mean over clips; {_seeds(means)}; "
         f"{_budget(folder)}. The four rows of the ablation are {', '.join(study['ablation'])}. Times: median on "
         f"{_device(folder)}. From [{path}/tables]({path}/tables)."
@@ -114,10 +123,53 @@ def demo_block(folder: Path) -> str:
     return f"{_markdown(rows)}\n\n{caption}"
 
 
+def study_files() -> list[Path]:
+    """List the study files of the repository."""
+    return [path for path in sorted((ROOT / "config").glob("*.yaml")) if path != CATALOGUE]
+
+
+def costs_block(files: list[Path], rates: Path) -> str:
+    """Make the table of what each study costs: operations, hours on measured devices, space."""
+    from rlsp.estimate import amount_text, estimate_disk, estimate_training, hours_of_all, read_rates, total
+
+    measured = read_rates(rates)
+    studies = [Study.from_file(file) for file in files]
+    trainings = [estimate_training(study, measured) for study in studies]
+    devices = list(dict.fromkeys(device for table in trainings for device in table["device"].dropna()))
+    rows = [["study", "trainings", "PMAC", *[f"hours on {device}" for device in devices], "GB on disk"]]
+    for study, training in zip(studies, trainings, strict=True):
+        sizes = estimate_disk(study, look=False)["bytes"]
+        hours = [amount_text(hours_of_all(training, device)) for device in devices]
+        more = " and more" if sizes.isna().any() else ""
+        sums = [count_text(total(training, "runs")), amount_text(total(training, "pmac"))]
+        rows.append([study.name, *sums, *hours, f"{amount_text(sizes.sum() / 1e9)}{more}"])
+    caption = (
+        "Before a study is run (`rlsp estimate --study FILE` says how each number is made). PMAC: 10^15 "
+        "multiply-accumulates of all trainings, forward and backward; hours: of all trainings one after the other, "
+        f"{'from measured training rates' if devices else 'no device was measured yet'}; GB: at most, nothing deleted, "
+        "and more where clips of one's own or packages come on top."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
+
+
+def _inputs(study: dict[str, Any], degradations: list[str]) -> str:
+    """Name the degradations in words, with the sigma and phase of those that have them."""
+    texts = []
+    for name in degradations:
+        spec = study.get("degradations", {}).get(name, {})
+        told = ", ".join(f"{key} {spec[key]:g}" for key in ("sigma", "phase") if key in spec)
+        texts.append(f"{name} input" + (f" ({told})" if told else ""))
+    return " and ".join(texts)
+
+
 def _seeds(means: pd.DataFrame) -> str:
-    """Name the seeds of the trained runs, which a table holds as one number or as text with commas."""
-    seeds = {f"{float(s):.0f}" for text in means["seeds"].dropna().astype(str) for s in text.split(",")}
-    return f"seed {', '.join(sorted(seeds))}"
+    """Name the seeds of the trained runs, which a table holds as one number or as text with spaces."""
+    seeds = sorted({int(float(s)) for text in means["seeds"].dropna().astype(str) for s in text.split()})
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return (
+        f"seeds {', '.join(map(str, seeds))} (mean ± standard deviation over seeds, n - 1 in the denominator)"
+    )
 
 
 def _budget(folder: Path) -> str:

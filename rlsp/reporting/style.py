@@ -26,6 +26,15 @@ LINES: tuple[Any, ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 
+MOST_LINES = 12  # lines that can be told apart in one panel; of more, some are drawn grey
+FADED = {
+    "color": "0.8",
+    "marker": "",
+    "linestyle": "-",
+    "zorder": 1,
+    "label": "other variants (numbers in the tables)",
+}
+
 PAGE_WIDTH = 7.0  # inches: the text width of a two-column paper
 RC = {
     "font.size": 8,

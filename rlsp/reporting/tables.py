@@ -18,36 +18,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlsp.clips import replace_when_complete
 from rlsp.errors import ConfigError, DataError
-from rlsp.reporting.printing import (
-    Section,
-    count_text,
-    markdown_text,
-    number_text,
-    plural,
-    spread_text,
-    tex_text,
-    time_text,
-)
+from rlsp.reporting.printing import Section, markdown_text, tex_text
 from rlsp.reporting.protocols import (
     SCORE_COLUMNS,
     apply_protocol,
     leave_one_clip_out,
     mean_over_clips,
     protocol_label,
-    ssim_label,
     variant_labels,
+)
+from rlsp.reporting.wide import (
+    SETTING_COLUMNS,
+    SWITCHES,
+    ablation_sections,
+    accuracy_sections,
+    caption_facts,
+    complexity_sections,
+    leave_one_out_sections,
+    runtime_sections,
+    temporal_sections,
 )
 
 RUNTIME_COLUMNS = (
     *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
     *("boundary", "batch", "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"),
 )
-# Times may be compared inside one setting only.
-SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
 TRAINING_COLUMNS = (
     *("run", "model", "recipe", "degradation", "seed"),
     *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
@@ -56,9 +56,6 @@ TEXT_COLUMNS = (
     *("study", "run", "origin", "model", "recipe", "degradation", "dataset", "clip", "left_out", "protocol"),
     *("spec_hash", "device", "precision", "mode", "boundary", "variant", "protocol_label", "seeds"),
 )
-SWITCHES = ("adjacent", "feedback", "state")
-TOF_LABEL = "tOF (Farneback, Y, TecoGAN's crop and trim)"
-MOST_CLIPS_WIDE = 8  # above this a page is too narrow: the wide tables show the mean, the CSV all clips
 
 
 # ---- reading and collecting --------------------------------------------------------------------
@@ -192,14 +189,14 @@ def write_tables(tables_dir: Path | str, study: dict[str, Any]) -> None:
 
     accuracy = summarise_accuracy(scores, study["protocols"])
     left_out = summarise_leave_one_out(scores, study["protocols"])
-    ablation = summarise_ablation(accuracy, study, timing)
+    ablation = summarise_ablation(accuracy, study, timing, scores)
     temporal = summarise_temporal(scores, study["protocols"][study["headline_protocol"]])
     write_summary(tables_dir, "accuracy", accuracy, accuracy_sections(accuracy, study, facts))
     write_summary(
         tables_dir, "leave_one_clip_out", left_out, leave_one_out_sections(left_out, accuracy, study, facts)
     )
     write_summary(tables_dir, "ablation", ablation, ablation_sections(ablation, study, facts))
-    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, facts))
+    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, study, facts))
     write_summary(
         tables_dir, "runtime", timing, runtime_sections(timing, study, facts), csv="runtime_summary"
     )
@@ -280,16 +277,20 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.Da
     return table.reset_index()[["run", *names, *[name for name in table.columns if name != "run"]]]
 
 
-def summarise_ablation(accuracy: pd.DataFrame, study: dict[str, Any], timing: pd.DataFrame) -> pd.DataFrame:
+def summarise_ablation(
+    accuracy: pd.DataFrame, study: dict[str, Any], timing: pd.DataFrame, scores: pd.DataFrame
+) -> pd.DataFrame:
     """Return the rows of the ablation in the order of the study, with their switches and gains.
 
     The switches are those of RLSP (section 5.1 of the paper): ``adjacent`` gives the network the previous and
     next LR frames beside the current one, ``feedback`` its previous output, ``state`` the hidden state. Its
     four rows turn on none; adjacent; adjacent and feedback; all three. A model whose specification leaves a
-    switch out has it on. ``gain`` is the PSNR minus that of the row before, in dB.
+    switch out has it on. ``gain`` is the PSNR minus that of the row before, in dB, and ``gain_std`` its
+    standard deviation over seeds where both rows have the same ones: of the differences seed by seed, since
+    what a seed decides (crops, their order) is the same in both.
     """
     columns = ["degradation", "dataset", "protocol", "protocol_label", "row", "variant", "model", "recipe"]
-    numbers = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain"]
+    numbers = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain", "gain_std"]
     order = {model: row for row, model in enumerate(study.get("ablation", []), start=1)}
     rows = accuracy[accuracy["model"].isin(order) & (accuracy["clip"] == "mean")]
     rows = rows.assign(row=rows["model"].map(order)).sort_values("row", kind="stable")
@@ -298,14 +299,45 @@ def summarise_ablation(accuracy: pd.DataFrame, study: dict[str, Any], timing: pd
         specs = study.get("models", {})
         rows[switch] = [bool(specs.get(model, {}).get(switch, True)) for model in rows["model"]]
     groups = rows.groupby(["degradation", "dataset", "protocol", "recipe"], sort=False, dropna=False)
-    rows = rows.assign(gain=groups["psnr"].diff())
-    order_of_groups = rows.assign(group=groups.ngroup()).sort_values(["group", "row"], kind="stable")
+    rows = rows.assign(gain=groups["psnr"].diff(), group=groups.ngroup())
+    order_of_groups = rows.sort_values(["group", "row"], kind="stable")
+    of_seeds = psnr_of_seeds(order_of_groups, scores, study["protocols"])
+    order_of_groups = order_of_groups.assign(gain_std=gain_spread(order_of_groups["group"], of_seeds))
     first = headline_timing(timing).drop_duplicates("model").set_index("model")
     table = order_of_groups.assign(
         parameters=order_of_groups["model"].map(first["parameters"]),
         runtime_ms=order_of_groups["model"].map(first["median_ms"]),
     )
     return table[[*columns, *SWITCHES, *numbers, "parameters", "runtime_ms"]].reset_index(drop=True)
+
+
+def psnr_of_seeds(
+    rows: pd.DataFrame, scores: pd.DataFrame, protocols: dict[str, dict]
+) -> list[dict[str, float]]:
+    """Return {seed: PSNR} of each row of the ablation, in its order; empty for what has no seeds."""
+    runs = {run for runs in rows["run"] for run in runs.split()}
+    known = {}
+    if runs:
+        chosen = scores[scores["run"].isin(runs)]
+        for name, protocol in protocols.items():
+            means = mean_over_clips(apply_protocol(chosen, protocol))
+            known |= {(name, row.dataset, row.run): row.psnr for row in means.itertuples()}
+    found = []
+    for row in rows.itertuples():
+        psnr = [known[row.protocol, row.dataset, run] for run in row.run.split()]
+        found.append(dict(zip(row.seeds.split(), psnr, strict=True)) if row.seeds else {})
+    return found
+
+
+def gain_spread(groups: Iterable[int], of_seeds: list[dict[str, float]]) -> list[float]:
+    """Return the standard deviation of each row's gain over the row before, paired over seeds."""
+    spreads, before = [], (None, {})
+    for group, psnr in zip(groups, of_seeds, strict=True):
+        paired = before[0] == group and len(psnr) > 1 and before[1].keys() == psnr.keys()
+        gains = [psnr[seed] - before[1][seed] for seed in psnr] if paired else []
+        spreads.append(float(np.std(gains, ddof=1)) if gains else float("nan"))
+        before = (group, psnr)
+    return spreads
 
 
 def summarise_runtime(runtime: pd.DataFrame, reference_model: str | None = None) -> pd.DataFrame:
@@ -381,230 +413,6 @@ def summarise_complexity(runtime: pd.DataFrame) -> pd.DataFrame:
     if runtime.empty:
         return pd.DataFrame(columns=[*names, *numbers])
     return runtime.groupby(names, sort=False, dropna=False)[numbers].max().reset_index()
-
-
-# ---- wide tables for people --------------------------------------------------------------------
-
-
-def caption_facts(
-    study: dict[str, Any], scores: pd.DataFrame, runtime: pd.DataFrame, training: pd.DataFrame
-) -> str:
-    """Return what every caption says: study, device (in words where it was timed), seeds, budget."""
-    devices = [device for device in runtime["device"].dropna().unique() if device != study["device"]]
-    device = f"{study['device']} ({'; '.join(devices)})" if devices else study["device"]
-    seeds = ", ".join(str(seed) for seed in sorted(scores["seed"].dropna().unique()))
-    return (
-        f"Study {study['study']}; device: {device}; seeds: {seeds or 'none'}; "
-        f"budget: {study.get('budget') or training_budget(training)}."
-    )
-
-
-def training_budget(training: pd.DataFrame) -> str:
-    """Return the steps that were trained, per recipe, in words."""
-    if training.empty:
-        return "nothing trained"
-    steps = training.groupby(["recipe", "run"], sort=False, dropna=False)["step"].max()
-    texts = []
-    for recipe, counts in steps.groupby(level=0, sort=False, dropna=False):
-        low, high = int(counts.min()), int(counts.max())
-        texts.append(f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps")
-    return ", ".join(texts)
-
-
-def degradation_text(name: str, study: dict[str, Any]) -> str:
-    """Return a degradation's name, with its sigma and phase where the study tells them."""
-    spec = study.get("degradations", {}).get(name, {})
-    told = [f"{key} {spec[key]:g}" for key in ("scale", "sigma", "phase") if key in spec]
-    return f"{name} ({', '.join(told)})" if told else str(name)
-
-
-def accuracy_sections(accuracy: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
-    """Return one table per data set, degradation and protocol, the headline protocol first."""
-    sections = []
-    for (dataset, degradation), of_set in accuracy.groupby(["dataset", "degradation"], sort=False):
-        for name in headline_first(study):
-            rows = of_set[of_set["protocol"] == name]
-            caption = (
-                f"Accuracy on {dataset}, degradation {degradation_text(degradation, study)}, "
-                f"protocol {name}: {protocol_label(study['protocols'][name])}. {counts_text(rows)} {facts}"
-            )
-            sections.append(accuracy_section(rows, study["protocols"][name], degradation, caption))
-    return sections
-
-
-def accuracy_section(rows: pd.DataFrame, protocol: dict[str, Any], degradation: str, caption: str) -> Section:
-    """Return the wide accuracy table of one data set, degradation and protocol."""
-    psnr = f"{protocol_label(protocol)}, {degradation} [dB]"
-    ssim = f"{ssim_label(protocol)}, {degradation}"
-    clips = [clip for clip in rows["clip"].unique() if clip != "mean"]
-    shown = clips if len(clips) <= MOST_CLIPS_WIDE else []
-    heads = [("", "method"), *[(psnr, clip) for clip in [*shown, "mean"]], (ssim, "mean")]
-    lines = []
-    for variant, of_variant in rows.groupby("variant", sort=False):
-        by_clip = of_variant.set_index("clip")
-        cells = [spread_text(by_clip, clip, "psnr", 2) for clip in [*shown, "mean"]]
-        lines.append([str(variant), *cells, spread_text(by_clip, "mean", "ssim", 4)])
-    return Section(caption, *with_counts(heads, lines, rows))
-
-
-def with_counts(
-    heads: list[tuple[str, str]], lines: list[list[str]], rows: pd.DataFrame
-) -> tuple[list[tuple[str, str]], list[list[str]]]:
-    """Add each method's number of clips, frames and seeds to a wide table."""
-    counts = rows[rows["clip"] == "mean"].set_index("variant")
-    for line in lines:
-        line += [str(int(counts.loc[line[0], column])) for column in ("n_clips", "n_frames", "n_seeds")]
-    return [*heads, ("", "clips"), ("", "frames"), ("", "seeds")], lines
-
-
-def counts_text(rows: pd.DataFrame) -> str:
-    """Return the number of clips and frames, with a warning where methods differ in them."""
-    counts = rows[rows["clip"] == "mean"][["n_clips", "n_frames"]].drop_duplicates()
-    if len(counts) != 1:
-        return "Methods differ in clips or frames and are not comparable."
-    clips, frames = (int(count) for count in counts.iloc[0])
-    return f"{plural(clips, 'clip')}, {plural(frames, 'frame')} after the trim."
-
-
-def leave_one_out_sections(
-    left_out: pd.DataFrame, accuracy: pd.DataFrame, study: dict[str, Any], facts: str
-) -> list[Section]:
-    """Return, for the headline protocol, the mean over all clips and with each clip left out."""
-    name = study["headline_protocol"]
-    protocol = study["protocols"][name]
-    sections = []
-    rows = left_out[left_out["protocol"] == name]
-    for (dataset, degradation), of_set in rows.groupby(["dataset", "degradation"], sort=False):
-        clips = list(of_set["left_out"].unique())
-        head = f"{protocol_label(protocol)}, {degradation}, mean over clips [dB]"
-        heads = [("", "method"), (head, "all clips"), *[(head, f"without {clip}") for clip in clips]]
-        means = accuracy[
-            (accuracy["protocol"] == name) & (accuracy["clip"] == "mean") & (accuracy["dataset"] == dataset)
-        ]
-        means = means[means["degradation"] == degradation].set_index("variant")
-        lines = []
-        for variant, of_variant in of_set.groupby("variant", sort=False):
-            by_clip = of_variant.set_index("left_out")
-            cells = [spread_text(by_clip, clip, "psnr", 2) for clip in clips]
-            lines.append([str(variant), spread_text(means, variant, "psnr", 2), *cells])
-        caption = (
-            f"Leave-one-clip-out means on {dataset}, degradation {degradation_text(degradation, study)}."
-        )
-        sections.append(Section(f"{caption} {facts}", heads, lines))
-    return sections
-
-
-def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
-    """Return one ablation table per degradation, data set and recipe, under the headline protocol."""
-    sections = []
-    keys = ["degradation", "dataset", "recipe"]
-    for (degradation, dataset, recipe), rows in ablation.groupby(keys, sort=False, dropna=False):
-        headline = rows[rows["protocol"] == study["headline_protocol"]]
-        heads = [
-            ("", "method"),
-            *[("switches", switch) for switch in SWITCHES],
-            *ablation_heads(study["protocols"][study["headline_protocol"]], degradation),
-            *[("", "parameters"), ("", "time per frame [ms]"), ("", "seeds")],
-        ]
-        lines = [
-            [
-                row.variant,
-                *["yes" if getattr(row, switch) else "no" for switch in SWITCHES],
-                *[number_text(row.psnr, 2, row.psnr_std), number_text(row.gain, 2, sign="+")],
-                *[count_text(row.parameters), time_text(row.runtime_ms), str(row.n_seeds)],
-            ]
-            for row in headline.itertuples()
-        ]
-        caption = (
-            f"Ablation on {dataset}, degradation {degradation_text(degradation, study)}, recipe {recipe}."
-        )
-        counts = counts_text(headline.assign(clip="mean"))
-        sections.append(Section(f"{caption} {counts} {facts}", heads, lines))
-    return sections
-
-
-def ablation_heads(protocol: dict[str, Any], degradation: str) -> list[tuple[str, str]]:
-    """Return the heads of the two columns of numbers in an ablation table."""
-    label = f"{protocol_label(protocol)}, {degradation} [dB]"
-    return [(label, "mean over clips"), (label, "gain over the row above")]
-
-
-def headline_first(study: dict[str, Any]) -> list[str]:
-    """Return the names of the protocols, the headline protocol first."""
-    headline = study["headline_protocol"]
-    return [headline, *[name for name in study["protocols"] if name != headline]]
-
-
-def temporal_sections(temporal: pd.DataFrame, facts: str) -> list[Section]:
-    """Return one table of tOF and warping error per data set and degradation."""
-    sections = []
-    for (dataset, degradation), rows in temporal.groupby(["dataset", "degradation"], sort=False):
-        tof = f"{TOF_LABEL}, {degradation} [pixels]"
-        rows = rows.assign(**{name: rows[name] * 1000 for name in ("warp_error", "warp_error_std")})
-        warp = f"warping error x 1000, crop {rows['crop'].iloc[0]}, all pairs, {degradation}"
-        clips = [clip for clip in rows["clip"].unique() if clip != "mean"]
-        shown = [*(clips if len(clips) <= MOST_CLIPS_WIDE else []), "mean"]
-        heads = [("", "method"), *[(tof, clip) for clip in shown], (warp, "mean")]
-        lines = []
-        for variant, of_variant in rows.groupby("variant", sort=False):
-            by_clip = of_variant.set_index("clip")
-            cells = [spread_text(by_clip, clip, "tof", 3) for clip in shown]
-            lines.append([str(variant), *cells, spread_text(by_clip, "mean", "warp_error", 3)])
-        caption = (
-            f"Temporal consistency on {dataset}, degradation {degradation}; lower is better. "
-            "tOF as TecoGAN's metrics.py; warping error: mean squared change of the luma, in [0, 1], along "
-            "the true motion, where it is visible in both frames."
-        )
-        sections.append(Section(f"{caption} {facts}", *with_counts(heads, lines, rows)))
-    return sections
-
-
-def runtime_sections(timing: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
-    """Return one table of run times per device and setting."""
-    sections = []
-    for setting, rows in timing.groupby(list(SETTING_COLUMNS), sort=False, dropna=False):
-        device, threads, height, width, boundary, batch = setting
-        group = f"time per output frame, {boundary}, LR {width}x{height} [ms]"
-        heads = [("", "model"), ("", "mode"), ("", "precision")]
-        heads += [(group, "median"), (group, "10 %"), (group, "90 %"), ("", "frames per second")]
-        heads += [("", f"median / {study.get('reference_model') or 'fastest'}"), ("", "repeats")]
-        lines = [
-            [
-                *(row.model, row.mode, row.precision),
-                *(time_text(row.median_ms), time_text(row.q10_ms), time_text(row.q90_ms), time_text(row.fps)),
-                number_text(row.time_ratio, 2),
-                str(row.n_repeats),
-            ]
-            for row in rows.itertuples()
-        ]
-        caption = (
-            f"Run time on {device}, {plural(threads, 'thread')}, batch {batch}: median and 10 and 90 % "
-            f"quantiles of the repeats, all models interleaved. {facts}"
-        )
-        sections.append(Section(caption, heads, lines))
-    return sections
-
-
-def complexity_sections(complexity: pd.DataFrame, facts: str) -> list[Section]:
-    """Return one table of model sizes and costs per device and setting."""
-    sections = []
-    keys = ["device", "lr_height", "lr_width", "boundary", "batch"]
-    for (device, height, width, boundary, batch), rows in complexity.groupby(keys, sort=False, dropna=False):
-        heads = [("", "model"), ("", "mode"), ("", "precision"), ("", "parameters")]
-        heads += [("", f"GMAC per output frame, LR {width}x{height}"), ("", "peak memory [MB]")]
-        lines = [
-            [
-                *(row.model, row.mode, row.precision, count_text(row.parameters)),
-                *(number_text(row.gmac_per_frame, 2), number_text(row.peak_memory_mb, 0)),
-            ]
-            for row in rows.itertuples()
-        ]
-        caption = (
-            f"Complexity at LR {width}x{height}, {boundary}, batch {batch}; multiply-accumulates of convolutions, "
-            f"the rest left out; memory on {device}. {facts}"
-        )
-        sections.append(Section(caption, heads, lines))
-    return sections
 
 
 # ---- writing -----------------------------------------------------------------------------------

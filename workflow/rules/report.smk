@@ -63,7 +63,10 @@ rule tables:
     params:
         study=STUDY.facts(),
         code=source_hash(
-            "reporting.tables", "reporting.protocols", "reporting.printing"
+            "reporting.tables",
+            "reporting.wide",
+            "reporting.protocols",
+            "reporting.printing",
         ),
     script:
         "../scripts/tables.py"

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        hr=lambda wildcards: ancient(STUDY.clips(STUDY.runs[wildcards.run].train_set)),
+        hr=lambda wildcards: ancient(STUDY.train_hr(wildcards.run)),
         lr=lambda wildcards: ancient(STUDY.train_lr(wildcards.run)),
     output:
         weights=RESULTS / "weights/{run}/model.safetensors",
@@ -22,11 +22,10 @@ rule train:
         "../../envs/rlsp.yaml"
     threads: lambda wildcards: STUDY.training(wildcards.run)["recipe"]["threads"]
     resources:
-        gpu=STUDY.gpus,
+        gpu=STUDY.training_gpus,
     params:
         spec=lambda wildcards: STUDY.training(wildcards.run),
         folder=lambda wildcards: STUDY.training_folder(wildcards.run),
-        device=STUDY.config["device"],
     script:
         "../scripts/train.py"
 

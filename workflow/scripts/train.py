@@ -6,9 +6,12 @@ from rlsp.training import train
 with job(snakemake.log):
     train(
         snakemake.params.spec,
-        hr_manifest=Path(snakemake.input.hr),
-        lr_manifest=Path(snakemake.input.lr),
+        hr_manifests=[Path(path) for path in snakemake.input.hr],
+        lr_manifests=[Path(path) for path in snakemake.input.lr],
         weights_path=Path(snakemake.output.weights),
         folder=Path(snakemake.params.folder),
-        device=snakemake.params.device,
+        device=snakemake.config["device"],
+        walltime=snakemake.resources.get("runtime"),
+        stage_to=snakemake.config["stage_to"],
+        **snakemake.config["training"],
     )

@@ -1,0 +1,412 @@
+"""What a study costs before it is run: operations and hours of its trainings, and the space it needs.
+
+Operations are counted, sizes are computed from what the study names, and hours come from training rates that
+were measured on a device and lie in a table; of a device without such a table no hours are given.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rlsp.clips import read_json
+from rlsp.config import ROOT, Run
+from rlsp.errors import DataError
+from rlsp.reporting.printing import EMPTY, Section, count_text, markdown_text, plural, time_text
+from rlsp.reporting.tables import read_table, write_csv, write_text
+from rlsp.study import Study
+
+RATES = ROOT / "results" / "reference" / "training-rate"
+RATE_COLUMNS = (
+    *("device", "threads", "model", "precision", "execution", "batch", "crop", "frames"),
+    *("steps_per_second", "gmac_per_step"),
+)
+# A backward pass computes the gradient of the input and that of the weights of each convolution, each with as
+# many multiply-accumulates as the forward pass.
+PASSES = 3
+BYTES_PER_FLOW_PIXEL = 9  # two float32 and one bool for each pixel and pair of frames (rlsp.metrics.flow)
+# Height and width of downloaded pictures, which their lists of files do not tell: Vid4.
+PICTURE_SIZES = {
+    "vid4_gt": {"calendar": (576, 720), "city": (576, 704), "foliage": (480, 720), "walk": (480, 720)}
+}
+# train_sharp.zip of REDS holds PNG in 0.52 of the bytes of its pixels, and the PNG of Vid4 take 0.65.
+RAW_BOUND = "at most: without compression; PNG of the truth takes about 0.6 of it"
+TRAINING_COLUMNS = ("model", "recipe", "runs", "steps", "gmac_per_step", "pmac", "device", "hours", "rate_of")
+DISK_COLUMNS = ("what", "name", "bytes", "how")
+
+Shape = tuple[int, int, int]  # frames, height, width in HR pixels
+
+
+# ---- operations ----------------------------------------------------------------------------------
+
+
+def training_gmac(spec: dict[str, Any], recipe: dict[str, Any]) -> float:
+    """Count the multiply-accumulates of a whole training.
+
+    Parameters
+    ----------
+    spec : dict
+        Resolved model.
+    recipe : dict
+        Resolved recipe; the forward pass of a frame is counted at the size of its crops.
+
+    Returns
+    -------
+    float
+        Thousand millions of multiply-accumulates of convolutions, forward and backward.
+    """
+    from rlsp.runtime import count_macs
+
+    crop = recipe["crop"]
+    of_frame = count_macs(spec, (crop, crop)) / 1e9
+    return PASSES * of_frame * sum(steps * frames * batch for steps, frames, batch in phases(recipe))
+
+
+def phases(recipe: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+    """Yield steps, frames and batch of each part of a training: all of it, or before and with longer clips."""
+    steps, longer = recipe["steps"], recipe.get("long_clips")
+    before = round(longer["after"] * steps) if longer else steps
+    yield before, recipe["frames"], recipe["batch"]
+    if longer:
+        yield steps - before, longer["frames"], longer["batch"]
+
+
+def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
+    """Estimate operations and hours of the trainings of a study.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    rates : DataFrame
+        Measured training rates with the columns `RATE_COLUMNS` (see `read_rates`).
+
+    Returns
+    -------
+    DataFrame
+        One row per model, recipe and device: ``runs`` (degradations and seeds), ``steps`` of a run,
+        ``gmac_per_step`` (mean over the steps), ``pmac`` (million GMAC, of all runs together), ``device``,
+        ``hours`` (all runs, one at a time) and ``rate_of``, the measured row they come from. The last three
+        are empty without a rate of the recipe's precision.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for run in study.runs_of("trained"):
+        counts[run.model, run.recipe] = counts.get((run.model, run.recipe), 0) + 1
+    rows = []
+    for (model, name), runs in counts.items():
+        recipe = study.config["recipes"][name]
+        gmac = training_gmac(study.model(model), recipe)
+        row = {
+            "model": model, "recipe": name, "runs": runs, "steps": recipe["steps"],
+            "gmac_per_step": gmac / recipe["steps"], "pmac": runs * gmac / 1e6,
+        }  # fmt: skip
+        found = estimate_hours(study, model, recipe, gmac, rates)
+        rows += [{**row, "device": at, "hours": runs * hours, "rate_of": of} for at, hours, of in found]
+        if not found:
+            rows.append({**row, "device": None, "hours": float("nan"), "rate_of": None})
+    return pd.DataFrame(rows, columns=list(TRAINING_COLUMNS))
+
+
+# ---- hours ---------------------------------------------------------------------------------------
+
+
+def read_rates(folder: Path = RATES) -> pd.DataFrame:
+    """Read the measured training rates, ``<device>/training_rate.csv``, of all devices.
+
+    Raises
+    ------
+    DataError
+        A table lacks one of `RATE_COLUMNS`, or has a rate that is not above zero.
+    """
+    tables = []
+    for path in sorted(Path(folder).glob("*/training_rate.csv")):
+        table = read_table(path, RATE_COLUMNS)
+        for column in ("steps_per_second", "gmac_per_step"):
+            if not (table[column] > 0).all():
+                raise DataError(f"{path}: {column}: expected numbers above 0, got {table[column].min()}")
+        tables.append(table[list(RATE_COLUMNS)])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(RATE_COLUMNS))
+
+
+def estimate_hours(
+    study: Study, model: str, recipe: dict[str, Any], gmac: float, rates: pd.DataFrame
+) -> list[tuple[str, float, str]]:
+    """Return device, hours of one training, and what was measured, for each device with a rate that fits.
+
+    The rate of the very model, batch, crop and frames is taken where there is one. Else the multiply-
+    accumulates a second of the closest measured training are: same kind of model before another kind, then
+    the closest count a step. Another precision is never taken.
+    """
+    precision, execution = recipe.get("precision", "fp32"), recipe.get("execution", "eager")
+    found = []
+    for (device, threads), rows in rates.groupby(["device", "threads"], sort=False):
+        rows = rows[rows["precision"] == precision]
+        if (rows["execution"] == execution).any():
+            rows = rows[rows["execution"] == execution]
+        if rows.empty:
+            continue
+        row = closest_rate(study, model, recipe, gmac / recipe["steps"], rows)
+        seconds = gmac / (row.gmac_per_step * row.steps_per_second)
+        size = f"batch {row.batch}, crop {row.crop}, frames {row.frames}"
+        what = f"{row.model}, {size}, {row.precision}, {row.execution}"
+        if is_other_kind(study, model, row.model):
+            what += "; another kind of model"
+        found.append((f"{device}, {plural(threads, 'thread')}", seconds / 3600, what))
+    return found
+
+
+def closest_rate(
+    study: Study, model: str, recipe: dict[str, Any], gmac_per_step: float, rows: pd.DataFrame
+) -> Any:
+    """Choose the measured training that is most like one of `model`."""
+
+    def distance(row: Any) -> tuple[bool, bool, float]:
+        is_same_size = all(getattr(row, key) == recipe[key] for key in ("batch", "crop", "frames"))
+        is_exact = row.model == model and is_same_size and not recipe.get("long_clips")
+        return (
+            not is_exact,
+            is_other_kind(study, model, row.model),
+            abs(math.log(row.gmac_per_step / gmac_per_step)),
+        )
+
+    return min(rows.itertuples(), key=distance)
+
+
+def is_other_kind(study: Study, model: str, measured: str) -> bool:
+    """Tell whether a measured model, named ``<kind>-...`` where the study does not define it, is of another kind."""
+    spec = study.config["models"].get(measured, {"arch": measured.split("-")[0]})
+    return spec["arch"] != study.model(model)["arch"]
+
+
+# ---- space ---------------------------------------------------------------------------------------
+
+
+def clip_shapes(study: Study, dataset: str, *, look: bool = True) -> list[Shape] | None:
+    """Return frames, height and width of the clips of a data set; None where nothing tells them yet.
+
+    They come from the study file where it tells them, else, where we may `look`, from the packed data set.
+    """
+    spec = study.config["datasets"][dataset]
+    manifest = study.clips(dataset)
+    shapes = named_shapes(spec, study.config["downloads"])
+    if shapes is None and look and manifest.exists():
+        clips = read_json(manifest)["clips"].values()
+        shapes = [(clip["frames"], clip["height"], clip["width"]) for clip in clips]
+    most = study.config["first_frames"] if spec["source"] in ("frames", "archive") else None
+    return shapes and [(min(frames, most or frames), height, width) for frames, height, width in shapes]
+
+
+def named_shapes(spec: dict[str, Any], downloads: dict[str, Any]) -> list[Shape] | None:
+    """Return the shapes that a catalogue entry tells, or None."""
+    if spec["source"] == "camera-moves" and "photographs" in spec:
+        count = len(spec["photographs"]) * spec["clips_per_photograph"]
+        return [(spec["frames"], *spec["size"])] * count
+    if spec["source"] == "video" and spec["region"]:
+        factor = spec["resize"] or 1
+        height, width = (side // factor for side in spec["region"][2:])
+        lengths = [last - first + 1 for first, last in spec["shots"].values()]
+        return [(min(length, spec["frames"] or length), height, width) for length in lengths]
+    if spec["source"] == "frames":
+        sizes = PICTURE_SIZES.get(downloads[spec["download"]].get("manifest"), {})
+        if sizes.keys() >= spec["clips"].keys():
+            return [(clip["frames"], *sizes[name]) for name, clip in spec["clips"].items()]
+    if spec["source"] == "archive":
+        return [(spec["frames"], *spec["size"])] * count_archive_clips(spec)
+    return None
+
+
+def count_archive_clips(spec: dict[str, Any]) -> int:
+    """Count the clips of an archive that a data set takes; ``000-239`` stands for 240 of them."""
+    count = 0
+    for entry in spec["clips"]:
+        ends = re.fullmatch(r"(\d+)-(\d+)", entry)
+        count += int(ends[2]) - int(ends[1]) + 1 if ends else 1
+    return count - len(spec["leave_out"])
+
+
+def download_bytes(spec: dict[str, Any]) -> int | None:
+    """Return the size of a download as the catalogue or its list of files tells it, or None."""
+    if spec["kind"] == "files":
+        with (ROOT / "rlsp" / "manifests" / f"{spec['manifest']}.csv").open(newline="") as file:
+            rows = csv.DictReader(file)
+            return sum(int(row["bytes"]) for row in rows if row["path"].startswith(tuple(spec["include"])))
+    return spec.get("bytes")
+
+
+def pixels(shapes: Iterable[Shape] | None, *, pairs: bool = False) -> float:
+    """Count the HR pixels of clips, or of their pairs of frames; not a number where they are not known."""
+    if shapes is None:
+        return float("nan")
+    return float(sum((frames - pairs) * height * width for frames, height, width in shapes))
+
+
+def train_sets(run: Run) -> tuple[str, ...]:
+    """Names of the data sets that a trained run reads while it is trained."""
+    sets = getattr(run, "train_sets", None) or (run.train_set,)
+    return (*sets, *filter(None, [getattr(run, "validation_set", None)]))
+
+
+def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
+    """Estimate the space that a study takes when it is finished and nothing has been deleted.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    look : bool
+        Take the size of clips that the study file does not tell from packed data sets, where there are any.
+
+    Returns
+    -------
+    DataFrame
+        One row per thing: ``what``, ``name``, ``bytes`` (empty where it is not known before the data are
+        there) and ``how`` the number is made.
+    """
+    needed = {
+        (run.degradation, name)
+        for run in study.runs.values()
+        for name in (*run.test_sets, *(train_sets(run) if run.origin == "trained" else ()))
+    }
+    datasets = sorted({name for _, name in needed})
+    shapes = {name: clip_shapes(study, name, look=look) for name in datasets}
+    rows = [
+        ("download", name, download_bytes(study.config["downloads"][name]), "size its publisher states")
+        for name in study.needed_downloads()
+    ]
+    rows += [("HR clips", name, 3 * pixels(shapes[name]), "8-bit RGB") for name in datasets]
+    part = study.config["scale"] ** 2
+    rows += [
+        ("LR clips", f"{name}, {degradation}", 3 * pixels(shapes[name]) / part, f"1/{part} of the HR clips")
+        for degradation, name in sorted(needed)
+    ]
+    rows += [
+        ("optical flow", name, BYTES_PER_FLOW_PIXEL * pixels(shapes[name], pairs=True), "9 bytes a pixel")
+        for name in study.test_sets
+    ]
+    rows += [
+        ("restored pictures", name, restored_bytes(study, name, shapes[name]), RAW_BOUND)
+        for name in study.test_sets
+    ]
+    rows.append(("weights", study.name, weight_bytes(study), "4 bytes a parameter"))
+    return pd.DataFrame(rows, columns=list(DISK_COLUMNS)).astype({"bytes": "float64"})
+
+
+def restored_bytes(study: Study, dataset: str, shapes: list[Shape] | None) -> float:
+    """Bound the size of all runs' pictures of a data set: RGB, and the luma beside it of what puts out luma."""
+    channels = 0
+    for run in study.runs.values():
+        if dataset in run.test_sets:
+            is_luma = study.config["models"].get(run.model, {}).get("output") == "y"
+            channels += 3 + (is_luma and run.origin != "interpolation")
+    return channels * pixels(shapes)
+
+
+def weight_bytes(study: Study) -> float:
+    """Return the size of the weights that the study trains."""
+    from rlsp.models import build_model
+    from rlsp.runtime import count_parameters
+
+    models = [run.model for run in study.runs_of("trained")]
+    sizes = {model: 4 * count_parameters(build_model(study.model(model))) for model in set(models)}
+    return float(sum(sizes[model] for model in models))
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def cost_sections(study: Study, training: pd.DataFrame, disk: pd.DataFrame) -> list[Section]:
+    """Return the estimate as tables for people."""
+    trainings = [] if training.empty else [training_section(study, training)]
+    return [*trainings, disk_section(study, disk)]
+
+
+def training_section(study: Study, training: pd.DataFrame) -> Section:
+    """Return the table of operations and hours, one line per model and recipe, and their sum."""
+    devices = list(training["device"].dropna().unique())
+    heads = [("", "model"), ("", "recipe"), ("", "runs"), ("", "steps of a run"), ("", "GMAC a step")]
+    heads += [
+        ("", "PMAC, all runs"),
+        *[(device, head) for device in devices for head in ("hours", "rate of")],
+    ]
+    lines = []
+    for (model, recipe), rows in training.groupby(["model", "recipe"], sort=False):
+        row, by_device = rows.iloc[0], rows.set_index("device")
+        cells = [count_text(row.runs), count_text(row.steps), amount_text(row.gmac_per_step)]
+        lines.append([model, recipe, *cells, amount_text(row.pmac)])
+        for device in devices:
+            known = device in by_device.index
+            hours = by_device.loc[device, "hours"] if known else float("nan")
+            lines[-1] += [amount_text(hours), by_device.loc[device, "rate_of"] if known else EMPTY]
+    pmac, runs = total(training, "pmac"), total(training, "runs")
+    totals = [amount_text(hours_of_all(training, device)) for device in devices]
+    cells = [cell for text in totals for cell in (text, "")]
+    lines.append(["all", "", count_text(runs), "", "", amount_text(pmac), *cells])
+    hours = "one training at a time, from measured rates" if devices else "no device was measured"
+    caption = (
+        f"Trainings of study {study.name}. Operations: multiply-accumulates of convolutions at the size of the crops, "
+        f"{PASSES} times those of the forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, "
+        "restoring and scoring come on top."
+    )
+    return Section(caption, heads, lines)
+
+
+def total(training: pd.DataFrame, column: str) -> float:
+    """Sum a column over models and recipes, each once."""
+    return training.drop_duplicates(["model", "recipe"])[column].sum()
+
+
+def hours_of_all(training: pd.DataFrame, device: str) -> float:
+    """Return the hours of the whole study on a device, not a number unless every training has a rate there."""
+    hours = training[training["device"] == device]["hours"]
+    trainings = training[["model", "recipe"]].drop_duplicates()
+    return float(hours.sum()) if len(hours) == len(trainings) else float("nan")
+
+
+def disk_section(study: Study, disk: pd.DataFrame) -> Section:
+    """Return the table of what takes space."""
+    heads = [("", "what"), ("", "of"), ("", "GB"), ("", "how it is known")]
+    lines = [
+        [
+            row.what,
+            row.name,
+            amount_text(row.bytes / 1e9),
+            row.how if row.bytes == row.bytes else "not yet known",
+        ]
+        for row in disk.itertuples(index=False)
+    ]
+    lines.append(["all that is known", "", amount_text(disk["bytes"].sum() / 1e9), ""])
+    caption = (
+        f"Space that study {study.name} takes (1 GB is 10^9 bytes) if nothing is deleted: an archive may go once its "
+        "clips are packed, and downloads and clips are shared by all studies of one data_root."
+    )
+    return Section(caption, heads, lines)
+
+
+def amount_text(value: float) -> str:
+    """Return an amount with about three digits, small ones too."""
+    return f"{value:.3g}" if 0 <= value < 1 else time_text(value)
+
+
+def estimate_study(study: Study, rates: pd.DataFrame, folder: Path | None = None) -> str:
+    """Estimate a study; returns Markdown, and leaves it with its numbers as CSV in a folder.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    rates : DataFrame
+        See `read_rates`.
+    folder : Path, optional
+        Where ``costs.md``, ``costs_training.csv`` and ``costs_disk.csv`` go.
+    """
+    training, disk = estimate_training(study, rates), estimate_disk(study)
+    text = markdown_text(cost_sections(study, training, disk))
+    if folder is not None:
+        write_csv(training, folder / "costs_training.csv")
+        write_csv(disk, folder / "costs_disk.csv")
+        write_text(text, folder / "costs.md")
+    return text

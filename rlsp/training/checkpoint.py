@@ -1,0 +1,145 @@
+"""The files of a training that has not ended: its checkpoint, and the mark of one that must not be tried again."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlsp.clips import replace_when_complete
+from rlsp.errors import TrainingError
+
+
+@dataclass
+class Progress:
+    """Everything that a resumed training needs besides the weights.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Time they took.
+    rows : list of dict
+        Rows of the log.
+    window : list of float
+        Mean squared errors since the last row.
+    best : dict or None
+        Step and validation PSNR (dB) of the best weights so far.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    window: list[float] = field(default_factory=list)
+    best: dict[str, float] | None = None
+
+
+class Checkpoint:
+    """The folder of a training, named by all that decides its result.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie.
+    fingerprint : str
+        Hash of the configuration and data; what was saved with another one is refused.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+
+    @property
+    def state(self) -> Path:
+        """File that a stopped training goes on from."""
+        return self.folder / "state.pt"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best validation so far."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def diverged(self) -> Path:
+        """Mark of a training that diverged: trying again would end the same way."""
+        return self.folder / "diverged.json"
+
+    def load(self, device: str) -> dict[str, Any] | None:
+        """Read the checkpoint, if there is one.
+
+        Raises
+        ------
+        TrainingError
+            It is damaged or belongs to another configuration.
+        """
+        if not self.state.exists():
+            return None
+        try:
+            saved = torch.load(self.state, map_location=device, weights_only=True)
+            found = saved["fingerprint"]
+        except Exception as error:  # torch raises many kinds for damaged files
+            raise TrainingError(f"{self.state}: cannot be read ({error}); delete it to restart") from error
+        if found != self.fingerprint:
+            raise TrainingError(
+                f"{self.state}: belongs to configuration and data {found}, expected {self.fingerprint}; "
+                "delete it to restart"
+            )
+        return saved
+
+    def save(self, step: dict[str, Any], progress: Progress) -> None:
+        """Write the checkpoint, replacing the last one in one step.
+
+        Raises
+        ------
+        TrainingError
+            It cannot be written, say on a full disk; the last one stays.
+        """
+        saved = {"fingerprint": self.fingerprint, **step, "progress": vars(progress)}
+        try:
+            with replace_when_complete(self.state) as temporary:
+                with temporary.open("wb") as file:
+                    torch.save(saved, file)
+                    file.flush()
+                    os.fsync(file.fileno())  # a node that loses power keeps one of the two
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise TrainingError(
+                f"{self.state}: cannot be written ({reason}); the last checkpoint is kept, "
+                "the same command goes on from there"
+            ) from error
+
+    @contextlib.contextmanager
+    def divergence_marked(self) -> Iterator[None]:
+        """Refuse a training that diverged before, and mark one that does now.
+
+        A scheduler that runs a failed job again would come to the same end each time, on an expensive device.
+
+        Raises
+        ------
+        TrainingError
+            It diverged, now or before.
+        """
+        if self.diverged.exists():
+            before = json.loads(self.diverged.read_text())
+            if before["fingerprint"] == self.fingerprint:
+                raise TrainingError(f"{before['message']} ({self.diverged} says so; delete it to try again)")
+        try:
+            yield
+        except Diverged as error:
+            mark = {"fingerprint": self.fingerprint, "message": str(error)}
+            self.diverged.write_text(json.dumps(mark) + "\n")
+            raise
+
+    def remove(self) -> None:
+        """Forget a training that has ended: one that is asked for again is a new one."""
+        self.state.unlink()
+        for path in (self.best, self.diverged):
+            path.unlink(missing_ok=True)
+
+
+class Diverged(TrainingError):
+    """The loss explodes."""

@@ -1,0 +1,150 @@
+"""Several processes, each with a GPU of its own, that train one model together (``torchrun``, DDP)."""
+
+import datetime
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from rlsp.errors import ConfigError, RlspError, TrainingError
+
+TIMEOUT = datetime.timedelta(hours=2)  # the others wait while one validates or writes to a slow disk
+
+
+class Group:
+    """The processes of a training, or the only one.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, counted from 0, and how many there are.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu") -> None:
+        self.rank, self.size, self.device = rank, size, device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes logs and checkpoints."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average tensors of all processes."""
+        return self.sum(values) / self.size
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up tensors of all processes."""
+        if self.size == 1:
+            return values
+        total = values.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(values.device)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process: all of them get the same answer."""
+        return bool(self.sum(torch.tensor(float(flag))).item() > 0)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[Group]:
+    """Join the processes that ``torchrun`` (or :func:`launch`) started; alone, there is nothing to join.
+
+    Parameters
+    ----------
+    device : str
+        Device of this process: gradients go over NCCL between GPUs, over gloo between CPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or not dist.is_torchelastic_launched():
+        yield Group(device=device)
+        return
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def check_shares(recipe: dict[str, Any], processes: int) -> None:
+    """Refuse a batch that the processes cannot share evenly.
+
+    Raises
+    ------
+    ConfigError
+        A batch of the recipe is no multiple of the number of processes.
+    """
+    for batch in filter(None, (recipe["batch"], (recipe["long_clips"] or {}).get("batch"))):
+        if batch % processes:
+            raise ConfigError(f"batch: expected a multiple of the {processes} processes, got {batch}")
+
+
+def launch(processes: int, function: Callable[..., None], arguments: dict[str, Any]) -> None:
+    """Run a function in several processes of this machine, as ``torchrun --nproc-per-node`` would.
+
+    Parameters
+    ----------
+    processes : int
+        How many.
+    function : callable
+        Found by its name in each process; called with `arguments` as keywords.
+    arguments : dict
+        What it is called with.
+
+    Raises
+    ------
+    TrainingError
+        One of them failed; the others were stopped.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+    )
+    try:
+        elastic_launch(config, _run)(function, arguments)
+    except ChildFailedError as error:
+        raise TrainingError(_explain(*error.get_first_failure())) from error
+    except SignalException as error:
+        raise TrainingError(
+            f"stopped by {error.sigval.name}; the same command goes on from the last checkpoint"
+        ) from error
+
+
+@record  # leaves the error where the process that waits finds it
+def _run(function: Callable[..., None], arguments: dict[str, Any]) -> None:
+    """Run in each process. One that fails ends, and the others are stopped: none waits for it in vain."""
+    try:
+        function(**arguments)
+    except RlspError:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        raise
+
+
+def _explain(rank: int, failure: ProcessFailure) -> str:
+    """Say in one line how a process ended: the message of its error, or its signal."""
+    if failure.exitcode < 0:
+        return f"process {rank} of the training was ended by signal {-failure.exitcode}; the same command goes on"
+    message = failure.message
+    text = message.get("message", "") if isinstance(message, dict) else str(message)
+    kind, _, rest = text.partition(": ")
+    is_ours = kind.endswith("Error") or kind == "Diverged"
+    return rest if is_ours else f"process {rank} of the training failed: {' '.join(text.split())}"

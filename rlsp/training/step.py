@@ -1,0 +1,192 @@
+"""One step of a training: forward, backward and Adam, run eagerly, compiled, or as one recorded CUDA graph."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from rlsp.errors import ConfigError
+from rlsp.models.base import VideoModel
+from rlsp.models.initialisation import initialise_weights
+
+# Steps run before a graph is recorded: cuDNN and the allocator have to have settled (PyTorch's note on CUDA
+# graphs takes 3, and 11 for a model spread over processes).
+GRAPH_WARMUP = 3
+
+
+def learning_rate_at(step: int, recipe: dict[str, Any]) -> float:
+    """Learning rate of one step (counted from 0): linear warm-up, then constant or half a cosine to 0."""
+    warmup = round(recipe["warmup"] * recipe["steps"])
+    if step < warmup:
+        return recipe["learning_rate"] * (step + 1) / warmup
+    if recipe["schedule"] == "constant":
+        return recipe["learning_rate"]
+    done = (step - warmup) / max(1, recipe["steps"] - warmup)
+    return recipe["learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def initialise(model: VideoModel, recipe: dict[str, Any], seed: int) -> None:
+    """Draw the first weights: the recipe's ``init``, zero biases, the output scaled by ``head_scale``."""
+    initialise_weights(model, recipe["init"], torch.Generator().manual_seed(seed))
+    if recipe["head_scale"] != 1:
+        try:
+            model.scale_output(recipe["head_scale"])
+        except NotImplementedError as error:
+            raise ConfigError(f"head_scale: expected 1, as {error}") from error
+
+
+class Objective(nn.Module):
+    """Loss of a model on 8-bit crops, in the recipe's precision; what is compiled and what DDP wraps.
+
+    Parameters
+    ----------
+    model : VideoModel
+        The model; its weights stay float32.
+    precision : {"fp32", "bf16"}
+        "bf16": convolutions under autocast. Models add their residual and take their loss in float32.
+    """
+
+    def __init__(self, model: VideoModel, precision: str) -> None:
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """Mean squared error in squared grey levels of uint8 crops ``(N, T, 3, h, w)`` and ``(N, T, 3, H, W)``."""
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model.loss(lr.float(), hr.float())
+
+
+class TrainingStep:
+    """A model, its optimiser and its moving average: call it with a batch to do one step.
+
+    Parameters
+    ----------
+    model : VideoModel
+        The model, on its device.
+    recipe : dict
+        ``learning_rate``, ``clip_norm``, ``input_range``, ``precision``, ``execution``, ``ema``, ...
+    processes : int
+        Processes that share the batch; above 1 their gradients are averaged (DDP).
+
+    Raises
+    ------
+    ConfigError
+        A CUDA graph was asked for with several processes.
+    """
+
+    def __init__(self, model: VideoModel, recipe: dict[str, Any], processes: int = 1) -> None:
+        self.model, self.recipe = model, recipe
+        self.device = next(model.parameters()).device
+        on_gpu = self.device.type == "cuda"
+        self.is_graph = recipe["execution"] == "graph" and on_gpu
+        if self.is_graph and processes > 1:
+            raise ConfigError("execution: expected eager or compile with several processes, got graph")
+        objective: nn.Module = Objective(model, recipe["precision"])
+        if processes > 1:
+            objective = DistributedDataParallel(objective, device_ids=[self.device] if on_gpu else None)
+        if recipe["execution"] == "compile":
+            objective = torch.compile(objective)
+        self.objective = objective
+        rate: Any = recipe["learning_rate"]
+        if self.is_graph:  # a recorded graph reads the rate from a tensor
+            rate = torch.tensor(float(rate), device=self.device)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=self.is_graph)
+        decay = recipe["ema"]
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            if decay is not None
+            else None
+        )
+        self._graphs: dict[tuple[torch.Size, torch.Size], _RecordedStep] = {}
+
+    @property
+    def result(self) -> VideoModel:
+        """The model to measure and keep: the moving average where the recipe has one."""
+        return self.average.module if self.average is not None else self.model
+
+    def __call__(self, lr: Tensor, hr: Tensor, learning_rate: float) -> Tensor:
+        """Do one step of Adam; returns the mean squared error in squared grey levels, not synchronised.
+
+        Parameters
+        ----------
+        lr, hr : Tensor, shape (N, T, 3, h, w) and (N, T, 3, scale * h, scale * w), uint8
+            A batch on any device.
+        learning_rate : float
+            Adam's rate for this step.
+        """
+        lr, hr = (part.to(self.device, non_blocking=True) for part in (lr, hr))
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        mse = self._replay(lr, hr) if self.is_graph else self.update(lr, hr)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return mse
+
+    def update(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """Forward, backward and one update of the weights."""
+        self.optimizer.zero_grad(set_to_none=not self.is_graph)
+        mse = self.objective(lr, hr)
+        # The loss is taken in the units of input_range, which is what clip_norm refers to.
+        (mse * (self.recipe["input_range"] / 255) ** 2).backward()
+        if self.recipe["clip_norm"] is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip_norm"])
+        self.optimizer.step()
+        return mse.detach()
+
+    def _replay(self, lr: Tensor, hr: Tensor) -> Tensor:
+        """Replay the graph recorded for batches of this shape; the first few of them run eagerly."""
+        key = (lr.shape, hr.shape)
+        recorded = self._graphs.setdefault(key, _RecordedStep(self))
+        return recorded(lr, hr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed training needs of the model, the optimiser and the average."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+
+
+class _RecordedStep:
+    """One step recorded as a CUDA graph, for batches of one shape: no launch of single kernels any more."""
+
+    def __init__(self, step: TrainingStep) -> None:
+        self.step, self.done = step, 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, lr: Tensor, hr: Tensor) -> Tensor:
+        if self.graph is None and self.done < GRAPH_WARMUP:
+            self.done += 1
+            side = torch.cuda.Stream()  # a graph may not be recorded on the default stream
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                mse = self.step.update(lr, hr)
+            torch.cuda.current_stream().wait_stream(side)
+            return mse
+        if self.graph is None:
+            self.record(lr, hr)
+        self.lr.copy_(lr, non_blocking=True)
+        self.hr.copy_(hr, non_blocking=True)
+        self.graph.replay()
+        return self.mse.clone()
+
+    def record(self, lr: Tensor, hr: Tensor) -> None:
+        """Record the step on copies of the batch, whose memory later batches are copied to."""
+        self.lr, self.hr = lr.clone(), hr.clone()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.mse = self.step.update(self.lr, self.hr)

@@ -1,0 +1,59 @@
+"""PSNR on clips that are neither trained nor tested on, while a training goes on."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from rlsp.color import rgb_to_y
+from rlsp.metrics.fidelity import crop_border, mse
+from rlsp.models.base import VideoModel
+from rlsp.restoration import restore_stream, to_picture
+from rlsp.training.distributed import Group
+
+BORDER = 8  # HR pixels left out, as in the headline protocol
+
+
+def validate(
+    model: VideoModel,
+    lr_clips: Mapping[str, np.ndarray],
+    hr_clips: Mapping[str, np.ndarray],
+    *,
+    frames: int | None,
+    group: Group,
+) -> float:
+    """Measure PSNR-Y (dB): crop 8, the first frames, of the mean squared error of a clip, mean over clips.
+
+    Parameters
+    ----------
+    model : VideoModel
+        The model as it is now.
+    lr_clips, hr_clips : mapping of str to ndarray, (T, h, w, 3) and (T, scale * h, scale * w, 3), uint8
+        Clips by name; the processes of `group` share them.
+    frames : int or None
+        Frames of each clip, or all.
+    group : Group
+        The processes of the training.
+    """
+    was_training = model.training
+    model.eval()
+    names = sorted(hr_clips)
+    total = sum(
+        _clip_psnr(model, lr_clips[name][:frames], hr_clips[name][:frames])
+        for name in names[group.rank :: group.size]
+    )
+    model.train(was_training)
+    return group.sum(torch.tensor(float(total), dtype=torch.float64)).item() / len(names)
+
+
+def _clip_psnr(model: VideoModel, lr: np.ndarray, hr: np.ndarray) -> float:
+    """PSNR-Y (dB) of one clip, from 8-bit pictures as in the scores; the truth's luma is not rounded."""
+    device = str(next(model.parameters()).device)
+    errors = []
+    for sr, truth in zip(restore_stream(model, lr, device=device), hr, strict=True):
+        picture = to_picture(sr)
+        restored = picture if model.output == "y" else rgb_to_y(picture)
+        errors.append(mse(crop_border(rgb_to_y(truth), BORDER), crop_border(restored, BORDER)))
+    mean = float(np.mean(errors))
+    return 10 * math.log10(255**2 / mean) if mean > 0 else math.inf

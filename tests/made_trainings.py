@@ -1,0 +1,52 @@
+"""Trainings of a second on made clips, for the tests."""
+
+import numpy as np
+
+from rlsp.clips import pack_clip, write_manifest
+from rlsp.training import train
+
+RECIPE = {
+    "steps": 12, "batch": 2, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.25,
+    "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": 0.1, "context": "real", "threads": 1,
+    "log_every": 2, "checkpoint_every": 4, "augment": [], "ema": None, "long_clips": None, "precision": "fp32",
+    "execution": "eager", "validate_every": None, "validate_frames": None, "keep": "last",
+}  # fmt: skip
+GAUSSIAN = {
+    "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
+    "rounding": "rint",
+}  # fmt: skip
+
+
+def make_spec(**recipe):
+    """Specification of a training, with some keys of its recipe changed."""
+    return {
+        "model": {"arch": "rlsp", "layers": 3, "filters": 8, "scale": 4},
+        "recipe": {**RECIPE, **recipe},
+        "train_sets": [{"source": "made"}],
+        "validation_set": None,
+        "degradation": GAUSSIAN,
+        "seed": 0,
+    }
+
+
+def made_clips():
+    """LR and HR noise: LR is HR at every fourth pixel, without blur."""
+    rng = np.random.default_rng(0)
+    hr = {name: rng.integers(0, 256, (8, 64, 64, 3)).astype(np.uint8) for name in ("a", "b")}
+    return {name: frames[:, ::4, ::4].copy() for name, frames in hr.items()}, hr
+
+
+def write_clips(folder, clips):
+    """Pack clips; returns their manifest."""
+    path = folder / "manifest.json"
+    entries = {n: pack_clip(iter(f), path.parent / f"{n}.npy", scale=1) for n, f in clips.items()}
+    write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+    return path
+
+
+def run_training(manifests, tmp_path, name, spec=None, **settings):
+    """Train; returns the path of the weights."""
+    target = tmp_path / name / "model.safetensors"
+    folder = tmp_path / f"{name}-state"
+    train(spec or make_spec(), weights_path=target, folder=folder, **manifests, **settings)
+    return target

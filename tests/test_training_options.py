@@ -1,0 +1,252 @@
+"""What recipes and schedulers may ask of a training besides the plain loop."""
+
+import csv
+import errno
+import math
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from made_trainings import make_spec, run_training, write_clips
+from safetensors.torch import load_file
+
+from rlsp.datasets import TrainingCrops
+from rlsp.errors import TrainingError
+from rlsp.models import build_model
+from rlsp.training import Trainer
+from rlsp.training.distributed import Group
+from rlsp.training.loop import STOP_MARGIN, is_resident, stop_time
+from rlsp.training.step import TrainingStep
+from rlsp.training.validation import validate
+
+SMALL = {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1}
+
+
+def batch(seed=0, frames=3):
+    rng = np.random.default_rng(seed)
+    lr = torch.from_numpy(rng.integers(0, 256, (2, frames + 2, 3, 8, 8)).astype(np.uint8))
+    return lr, torch.from_numpy(rng.integers(0, 256, (2, frames, 3, 32, 32)).astype(np.uint8))
+
+
+def make_step(**recipe):
+    torch.manual_seed(0)
+    return TrainingStep(build_model(SMALL), make_spec(**recipe)["recipe"])
+
+
+# ---- moving average ---------------------------------------------------------------------------------
+
+
+def test_moving_average_is_the_closed_form():
+    step, decay = make_step(ema=0.75), 0.75
+    expected = None
+    for number in range(5):
+        step(*batch(number), 0.01)
+        now = {name: tensor.clone() for name, tensor in step.model.state_dict().items()}
+        if expected is None:
+            expected = now
+        else:
+            expected = {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
+    for name, tensor in step.result.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+        assert not torch.equal(tensor, now[name])
+
+
+def test_a_training_with_everything_on_resumes_exactly(manifests, tmp_path, monkeypatch):
+    """Average, long clips, turned crops: stopped in the middle of a log window, it ends with the same bytes."""
+    spec = make_spec(
+        ema=0.9, long_clips={"after": 0.5, "frames": 5, "batch": 1}, augment=["flip", "transpose", "reverse"],
+        precision="bf16", log_every=4,
+    )  # fmt: skip
+    straight = run_training(manifests, tmp_path, "straight", spec)
+    step = Trainer.train_step
+
+    def interrupted(self, number, batch):
+        if number == 6:
+            self.stopped_by = "a test"
+        return step(self, number, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", interrupted)
+        with pytest.raises(TrainingError, match="stopped by a test at step 7 of 12"):
+            run_training(manifests, tmp_path, "run", spec)
+    resumed = run_training(manifests, tmp_path, "run", spec, workers=2)
+    assert resumed.read_bytes() == straight.read_bytes()
+    logs = [list(csv.DictReader(path.with_name("training.csv").open())) for path in (straight, resumed)]
+    assert [[row["loss"] for row in log] for log in logs][0] == [row["loss"] for row in logs[1]]
+
+
+# ---- precision and execution --------------------------------------------------------------------------
+
+
+def test_bf16_keeps_weights_and_loss_in_fp32():
+    full, half = make_step(), make_step(precision="bf16")
+    losses = [step(*batch(), 0.001) for step in (full, half)]
+    assert losses[1].dtype == torch.float32
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in half.model.parameters())
+    assert losses[1].item() != losses[0].item()  # autocast was on
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.01)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_step_is_the_eager_one():
+    eager, compiled = make_step(), make_step(execution="compile")
+    for number in range(2):
+        one, other = (step(*batch(number), 0.001).item() for step in (eager, compiled))
+        assert other == pytest.approx(one, rel=1e-4)
+
+
+def test_graph_on_a_cpu_is_eager():
+    eager, graph = make_step(), make_step(execution="graph")
+    assert eager(*batch(), 0.001).item() == graph(*batch(), 0.001).item()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("execution", ["graph", "compile"])
+def test_recorded_and_compiled_steps_on_a_gpu_are_the_eager_ones(execution):
+    steps = []
+    for mode in ("eager", execution):
+        torch.manual_seed(0)
+        model = build_model(SMALL).to("cuda", memory_format=torch.channels_last)
+        steps.append(TrainingStep(model, make_spec(execution=mode, ema=0.9)["recipe"]))
+    for number in range(8):
+        rate = 0.001 * (number + 1)
+        one, other = (step(*batch(number, frames=3 + number // 6), rate).item() for step in steps)
+        assert other == pytest.approx(one, rel=1e-3), number
+    for one, other in zip(steps[0].result.parameters(), steps[1].result.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-2, atol=1e-4)
+
+
+def test_resident_clips_are_for_gpus():
+    crops = TrainingCrops(
+        {"a": np.zeros((3, 8, 8, 3), np.uint8)}, {"a": np.zeros((3, 32, 32, 3), np.uint8)},
+        scale=4, crop=8, frames=3, seed=0,
+    )  # fmt: skip
+    assert not is_resident(crops, "auto", "cpu")
+    assert is_resident(crops, "always", "cpu")
+    assert not is_resident(crops, "never", "cuda:0")
+
+
+# ---- validation -----------------------------------------------------------------------------------------
+
+
+def constant_model(value):
+    """A model whose luma is `value` everywhere."""
+    model = build_model({**SMALL, "residual": False, "input_range": 255})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.head.bias[: model.packed] = value
+    return model
+
+
+def test_validation_psnr_is_the_closed_form():
+    """Black has luma 16: a picture of 17 everywhere is one level off, one of 26 ten."""
+    hr = {name: np.zeros((4, 64, 64, 3), np.uint8) for name in "abc"}
+    lr = {name: np.zeros((4, 16, 16, 3), np.uint8) for name in "abc"}
+    for value, expected in ((17, 48.1308), (26, 28.1308)):
+        psnr = validate(constant_model(value), lr, hr, frames=2, group=Group())
+        assert psnr == pytest.approx(expected, abs=1e-3)
+    assert validate(constant_model(16), lr, hr, frames=None, group=Group()) == math.inf
+
+
+@pytest.fixture
+def validated(manifests, tmp_path):
+    """Manifests with a validation set behind the training set."""
+    rng = np.random.default_rng(1)
+    hr = {"v": rng.integers(100, 140, (3, 64, 64, 3)).astype(np.uint8)}
+    lr = {"v": hr["v"][:, ::4, ::4].copy()}
+    extra = {f"{kind}_manifests": write_clips(tmp_path / f"val-{kind}", clips) for kind, clips in
+             (("lr", lr), ("hr", hr))}  # fmt: skip
+    return {key: [*manifests[key], extra[key]] for key in manifests}
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_best_and_last_weights_are_kept(validated, tmp_path, monkeypatch, keep):
+    values = iter([20.0, 25.0, 21.0])
+    monkeypatch.setattr("rlsp.training.loop.validate", lambda *_, **__: next(values))
+    spec = {**make_spec(validate_every=4, keep=keep), "validation_set": {"source": "made"}}
+    weights = run_training(validated, tmp_path, "run", spec)
+    best, last = (weights.with_name(f"{kind}.safetensors") for kind in ("best", "last"))
+    assert best.read_bytes() != last.read_bytes()
+    assert weights.read_bytes() == (best if keep == "best" else last).read_bytes()
+    rows = list(csv.DictReader(weights.with_name("training.csv").open()))
+    assert [row["validation_psnr"] for row in rows] == ["", "20.0", "", "25.0", "", "21.0"]
+    assert '"step": 8' in weights.with_name("provenance.json").read_text()
+
+
+def test_validation_changes_no_weights(validated, tmp_path):
+    spec = {**make_spec(validate_every=2), "validation_set": {"source": "made"}}
+    looked = run_training(validated, tmp_path, "looked", spec)
+    plain = {key: paths[:1] for key, paths in validated.items()}
+    assert load_file(looked).keys()
+    for name, tensor in load_file(run_training(plain, tmp_path, "plain")).items():
+        assert torch.equal(load_file(looked)[name], tensor)
+
+
+# ---- the end of a job's time, full disks, training that diverged -------------------------------------------
+
+
+def test_time_to_stop(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    assert stop_time(None) == math.inf
+    assert stop_time(60) == pytest.approx(time.time() + 3600 - STOP_MARGIN, abs=2)
+    assert stop_time(1) == pytest.approx(time.time() + 60 - 12, abs=2)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "2000000000")
+    assert stop_time(60) == 2_000_000_000 - STOP_MARGIN
+
+
+def test_a_training_stops_before_its_time_is_over_and_goes_on(manifests, tmp_path, monkeypatch):
+    straight = run_training(manifests, tmp_path, "straight").read_bytes()
+    tries = 0
+    while True:
+        with monkeypatch.context() as patched:
+            patched.setattr("rlsp.training.loop.stop_time", lambda _: 0)  # over at once: one step a try
+            try:
+                weights = run_training(manifests, tmp_path, "run", walltime=1)
+                break
+            except TrainingError as error:
+                tries += 1
+                assert f"the end of the job's time at step {tries} of 12; the same command goes on" in str(
+                    error
+                )
+    assert tries == 11
+    assert weights.read_bytes() == straight
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(manifests, tmp_path, monkeypatch):
+    straight = run_training(manifests, tmp_path, "straight").read_bytes()
+    save, saved = torch.save, []
+
+    def full_later(state, file):
+        saved.append(state["progress"]["step"])
+        if len(saved) > 1:
+            file.write(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(state, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rlsp.training.checkpoint.torch.save", full_later)
+        with pytest.raises(TrainingError, match="state.pt: cannot be written .No space left.*goes on from"):
+            run_training(manifests, tmp_path, "run")
+    assert saved == [4, 8]
+    assert torch.load(tmp_path / "run-state" / "state.pt", weights_only=True)["progress"]["step"] == 4
+    assert not list((tmp_path / "run-state").glob("*.tmp"))
+    assert run_training(manifests, tmp_path, "run").read_bytes() == straight
+
+
+def test_what_diverged_is_not_tried_again(manifests, tmp_path, monkeypatch):
+    spec = make_spec(learning_rate=1e4, clip_norm=None, warmup=0, schedule="constant", steps=60)
+    with pytest.raises(TrainingError, match="training diverged"):
+        run_training(manifests, tmp_path, "run", spec)
+    monkeypatch.setattr(Trainer, "train_step", None)  # a second try must not get that far
+    with pytest.raises(
+        TrainingError, match="training diverged.*diverged.json says so; delete it to try again"
+    ):
+        run_training(manifests, tmp_path, "run", spec)
+    monkeypatch.undo()
+    assert run_training(manifests, tmp_path, "run").exists()
+    assert not (tmp_path / "run-state" / "diverged.json").exists()
