@@ -1,5 +1,7 @@
 """DUF: sizes, where each tap and each sub-pixel goes, the network against a slow re-statement, and training."""
 
+import copy
+
 import made_trainings
 import numpy as np
 import pytest
@@ -249,6 +251,10 @@ def test_normalisation_of_few_steps_is_not_pulled_to_its_start():
     shape = (1, 2, 1, 1, 1)
     expected = (batches[0] - mean.reshape(shape)) / (variance.reshape(shape) + 0.001).sqrt()
     torch.testing.assert_close(norm.eval()(batches[0]), expected, rtol=1e-3, atol=1e-4)
+    twin = copy.deepcopy(norm)
+    for buffer, other in zip(twin.buffers(), norm.buffers(), strict=True):
+        buffer.copy_(0.25 * other)  # as a moving average of the buffers that has just begun
+    torch.testing.assert_close(twin(batches[0]), norm(batches[0]), rtol=1e-4, atol=1e-5)
     norm.reset_running_stats()
     torch.testing.assert_close(norm(batches[1]), batches[1] / 1.001**0.5)
 

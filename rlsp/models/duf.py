@@ -13,7 +13,6 @@ The filters are the same for the three colours, the residual is not. All of it h
 shuffled up once.
 """
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -63,18 +62,22 @@ def full_precision(tensor: Tensor) -> AbstractContextManager:
 class BatchNorm(nn.BatchNorm3d):
     """Batch normalisation as released: epsilon 0.001, moving averages of decay 0.999 without a bias to 0.
 
-    The buffers hold the plain moving averages, which start at 0; divided by 1 - 0.999^n they are weighted
-    means of what n training steps saw, so that evaluating after few steps is as right as after many.
+    The buffers hold the plain moving averages, which start at 0, and that of 1, which is 1 - 0.999^n after n
+    training steps: divided by it they are weighted means, so that evaluating after few steps is as right as
+    after many. They stay so in a moving average of the model's buffers.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=0.001, momentum=0.001)
+        self.register_buffer("seen", torch.zeros(()))
 
     def reset_running_stats(self) -> None:
         """Forget the averages."""
         self.running_mean.zero_()
         self.running_var.zero_()
         self.num_batches_tracked.zero_()
+        if hasattr(self, "seen"):  # not yet where torch's own constructor calls
+            self.seen.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, channels, T, h, w): by the batch in training, by the averages in evaluation.
@@ -82,11 +85,10 @@ class BatchNorm(nn.BatchNorm3d):
         Before the first training step the averages count as mean 0 and variance 1.
         """
         if self.training:
+            self.seen.mul_(1 - self.momentum).add_(self.momentum)
             return super().forward(x)
-        # 1 - 0.999^n, a tensor: nothing here waits for the device
-        seen = -torch.expm1(self.num_batches_tracked * math.log1p(-self.momentum))
-        mean = self.running_mean / seen.clamp_min(self.momentum)
-        variance = torch.where(seen > 0, self.running_var / seen, torch.ones_like(mean))
+        mean = torch.where(self.seen > 0, self.running_mean / self.seen, 0.0)
+        variance = torch.where(self.seen > 0, self.running_var / self.seen, 1.0)
         return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
 
 
