@@ -100,6 +100,32 @@ def train_command(args: argparse.Namespace) -> None:
     )
 
 
+def rate_command(args: argparse.Namespace) -> None:
+    """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
+    from rlsp.training.rate import measure_rates, write_rates
+
+    study = read_study(args)
+    chosen = {}  # one run of each model and recipe
+    for run in [study.run(name, "trained") for name in args.run] or study.runs_of("trained"):
+        chosen.setdefault((run.model, run.recipe), run)
+    trainings = []
+    for run in chosen.values():
+        count = len(run.train_sets)
+        manifests = study.train_hr(run.id)[:count], study.train_lr(run.id)[:count]
+        trainings.append((run.model, study.training(run.id), *manifests))
+    rows = measure_rates(
+        trainings,
+        device=args.device or study.config["device"],
+        workers=study.config["training"]["workers"],
+        resident=study.config["training"]["resident"],
+        steps=args.steps,
+        rounds=args.rounds,
+    )
+    path = args.output or study.folder / "training_rate.csv"
+    write_rates(path, rows)
+    print(path)
+
+
 def restore_command(args: argparse.Namespace) -> None:
     """Restore a data set with a run of a study."""
     from rlsp.restoration import restore_by_interpolation, restore_with_weights
@@ -345,6 +371,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("compare-lr", compare_lr_command, "study", "workers", "dataset")
     add("flow", flow_command, "study", "workers", "dataset")
     add("train", train_command, "study", "device", "run")
+    sub = add("rate", rate_command, "study", "device")
+    sub.add_argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)")
+    sub.add_argument("--steps", type=positive, default=10, help="steps of each loop in a round")
+    sub.add_argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns")
+    sub.add_argument("--output", type=Path, help="CSV file (default: training_rate.csv of the study)")
     add("restore", restore_command, "study", "device", "threads", "run", "dataset")
     add("adopt", adopt_command, "study", "run", "dataset")
     add("convert", convert_command, "study", "run")

@@ -127,8 +127,18 @@ def read_rates(folder: Path = RATES) -> pd.DataFrame:
         for column in ("steps_per_second", "gmac_per_step"):
             if not (table[column] > 0).all():
                 raise DataError(f"{path}: {column}: expected numbers above 0, got {table[column].min()}")
-        tables.append(table[list(RATE_COLUMNS)])
+        tables.append(median_rates(table))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(RATE_COLUMNS))
+
+
+def median_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per measured training, its median over rounds; the plain loop measured beside it is left out."""
+    if "loop" in table.columns:
+        table = table[table["loop"] == "rlsp"]
+    settings = [column for column in RATE_COLUMNS if column != "steps_per_second"]
+    return table.groupby(settings, sort=False, as_index=False)["steps_per_second"].median()[
+        list(RATE_COLUMNS)
+    ]
 
 
 def estimate_hours(

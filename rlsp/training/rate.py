@@ -1,0 +1,242 @@
+"""How many training steps a second a device does, beside a plain loop over PNG files."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsp.clips import read_png, replace_when_complete, write_png
+from rlsp.datasets import Batches, TrainingCrops, batch_shape, read_batches
+from rlsp.devices import claim_device, describe_device
+from rlsp.estimate import PASSES
+from rlsp.models import build_model
+from rlsp.runtime import count_macs
+from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
+from rlsp.training.step import TrainingStep, initialise
+
+COLUMNS = (
+    *("device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers"),
+    *("resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step"),
+)
+PLAIN_CLIPS = 4  # clips written as PNG files for the plain loop: enough to draw from, quickly written
+
+
+@dataclass
+class Loop:
+    """A training loop that can be asked for more steps.
+
+    Attributes
+    ----------
+    batches : iterator
+        Its batches.
+    step : callable
+        Does a step on a batch.
+    facts : dict
+        What the table says about it.
+    number : int
+        Steps done.
+    """
+
+    batches: Iterator[tuple[Tensor, Tensor]]
+    step: Callable[[Tensor, Tensor], Tensor]
+    facts: dict[str, Any]
+    number: int = 0
+
+    def run(self, steps: int, device: str) -> tuple[float, float]:
+        """Do some steps; returns steps a second and the part of the time in which the device was at work.
+
+        On a CPU it is at work when the loop does not wait for a batch. On a GPU the time from the first to the
+        last kernel of each step counts, taken from events, which do not stop the loop.
+        """
+        on_gpu = device.startswith("cuda")
+        events: list[tuple[Any, Any]] = []
+        waited = 0.0
+        _synchronise(device)
+        started = time.perf_counter()
+        for _ in range(steps):
+            asked = time.perf_counter()
+            batch = next(self.batches)
+            waited += time.perf_counter() - asked
+            if on_gpu:
+                events.append(tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)))
+                events[-1][0].record()
+            self.step(*batch)
+            if on_gpu:
+                events[-1][1].record()
+        _synchronise(device)
+        seconds = time.perf_counter() - started
+        busy = sum(a.elapsed_time(b) for a, b in events) / 1000 if on_gpu else seconds - waited
+        self.number += steps
+        return steps / seconds, min(1.0, busy / seconds)
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def measure_rates(
+    trainings: list[tuple[str, dict[str, Any], list[Path], list[Path]]],
+    *,
+    device: str,
+    workers: int,
+    resident: str,
+    steps: int,
+    rounds: int,
+) -> list[dict[str, Any]]:
+    """Measure the steps a second of trainings, in turns, each beside a plain loop.
+
+    The plain loop is what one writes first: PNG files decoded for every crop, float32 without TF32, channels
+    first, torch's Adam as it is, one process. Both do the same batches of the same model.
+
+    Parameters
+    ----------
+    trainings : list of (str, dict, list of Path, list of Path)
+        Name of the model, specification as :func:`rlsp.training.train` takes it, manifests of HR and of LR.
+    device : str
+        "auto", "cpu" or "cuda".
+    workers, resident
+        See :func:`rlsp.training.train`; of the loop that is not plain.
+    steps : int
+        Steps of each loop in a round, after as many to warm up.
+    rounds : int
+        Rounds.
+
+    Returns
+    -------
+    list of dict
+        One row for each loop and round, with the keys `COLUMNS`.
+    """
+    torch.set_flush_denormal(True)
+    rows = []
+    with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
+        for name, spec, hr, lr in trainings:
+            torch.set_num_threads(spec["recipe"]["threads"])
+            crops = make_crops(spec, open_sets(lr, None), open_sets(hr, None))
+            loops = [
+                plain_loop(spec, crops, Path(scratch) / str(len(rows)), where),
+                own_loop(spec, crops, where, workers=workers, resident=resident),
+            ]
+            constant = {
+                "device": describe_device(where), "threads": torch.get_num_threads(), "model": name, "steps": steps,
+                "gmac_per_step": gmac_per_step(spec),
+            }  # fmt: skip
+            for loop in loops:
+                loop.run(steps, where)
+            for number in range(rounds):
+                for loop in loops:
+                    rate, busy = loop.run(steps, where)
+                    measured = {"round": number, "steps_per_second": rate, "device_busy": busy}
+                    rows.append({**constant, **loop.facts, **measured})
+    return rows
+
+
+def gmac_per_step(spec: dict[str, Any]) -> float:
+    """Count a step's multiply-accumulates in thousand millions, forward and backward, at the recipe's first batch."""
+    recipe = spec["recipe"]
+    size, frames = batch_shape(0, recipe)
+    macs = count_macs(model_spec(spec), (recipe["crop"], recipe["crop"]))
+    return PASSES * macs * size * frames / 1e9
+
+
+def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers: int, resident: str) -> Loop:
+    """Set up this package's loop, as :func:`rlsp.training.train` does."""
+    recipe = spec["recipe"]
+    model = build_model(model_spec(spec))
+    initialise(model, recipe, spec["seed"])
+    step = TrainingStep(model.to(device, memory_format=torch.channels_last).train(), recipe)
+    is_placed = is_resident(crops, resident, device)
+    crops = crops.to(device) if is_placed else crops
+    workers = 0 if is_placed else workers
+    batches = read_batches(
+        Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and device.startswith("cuda")
+    )
+    facts = {
+        **{key: recipe[key] for key in ("precision", "execution", "batch", "crop", "frames")},
+        "loop": "rlsp", "workers": workers, "resident": is_placed,
+    }  # fmt: skip
+    return Loop(batches, lambda lr, hr: step(lr, hr, recipe["learning_rate"]), facts)
+
+
+def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device: str) -> Loop:
+    """Set up the loop that one writes first, on some of the clips written as PNG files."""
+    recipe = spec["recipe"]
+    model = build_model(model_spec(spec))
+    initialise(model, recipe, spec["seed"])
+    model.to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe["learning_rate"])
+    files = PngCrops(crops, folder)
+
+    def step(lr: Tensor, hr: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        mse = model.loss(lr.to(device).float().contiguous(), hr.to(device).float().contiguous())
+        (mse * (recipe["input_range"] / 255) ** 2).backward()
+        if recipe["clip_norm"] is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip_norm"])
+        optimizer.step()
+        return mse.detach()
+
+    facts = {
+        **{key: recipe[key] for key in ("batch", "crop", "frames")},
+        "loop": "plain", "precision": "fp32", "execution": "eager", "workers": 0, "resident": False,
+    }  # fmt: skip
+    return Loop(read_batches(Batches(files, recipe), 0), step, facts)
+
+
+class PngCrops(TrainingCrops):
+    """Crops whose frames are decoded from PNG files each time, as a loop over a downloaded data set does.
+
+    Parameters
+    ----------
+    crops : TrainingCrops
+        What is drawn from; the first clips are written to `folder`.
+    folder : Path
+        Receives the files.
+    """
+
+    def __init__(self, crops: TrainingCrops, folder: Path) -> None:
+        self.__dict__.update(crops.__dict__)
+        self.names = crops.names[:PLAIN_CLIPS]
+        for side in ("lr_clips", "hr_clips"):
+            clips = {
+                name: PngClip(getattr(crops, side)[name], folder / side / str(number))
+                for number, name in enumerate(self.names)
+            }
+            setattr(self, side, clips)
+
+
+class PngClip:
+    """A clip as a folder of PNG files that is cut like an array.
+
+    Parameters
+    ----------
+    clip : ndarray, shape (T, h, w, 3), uint8
+        The frames.
+    folder : Path
+        Receives ``00000000.png``, ...
+    """
+
+    def __init__(self, clip: np.ndarray, folder: Path) -> None:
+        self.shape = clip.shape
+        self.files = [folder / f"{t:08d}.png" for t in range(len(clip))]
+        for file, frame in zip(self.files, clip, strict=True):
+            write_png(file, np.asarray(frame))
+
+    def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        """Decode whole frames and keep the window of each."""
+        frames, *place = window
+        return np.stack([read_png(file)[tuple(place)] for file in self.files[frames]])
+
+
+def write_rates(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write ``training_rate.csv``: one row for each loop and round."""
+    import pandas as pd
+
+    with replace_when_complete(path) as temporary:
+        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(temporary, index=False, lineterminator="\n")
