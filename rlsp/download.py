@@ -46,12 +46,16 @@ class Item:
         Its size.
     sha256 : str
         Hexadecimal SHA-256 of its content.
+    mirrors : tuple of str
+        Other places of the same bytes, tried in turn when the first fails; each goes on where the one
+        before it stopped.
     """
 
     url: str
     path: str
     bytes: int
     sha256: str
+    mirrors: tuple[str, ...] = ()
 
 
 def fetch_files(
@@ -247,6 +251,14 @@ def _reason(error: Exception, item: Item) -> str:
     raise error
 
 
+def _all_failed(failed: dict[str, Exception], item: Item) -> DownloadError:
+    """One line on why each of several places of a file failed."""
+    reasons = []
+    for url, error in failed.items():
+        reasons.append(_reason(error, dataclasses.replace(item, url=url)))
+    return DownloadError(f"none of {len(failed)} places has it: {'; '.join(reasons)}")
+
+
 def _innermost(error: Exception) -> str:
     """Give what lies at the bottom of the errors that requests and urllib3 wrap around each other."""
     cause = error.args[0] if error.args else error
@@ -260,6 +272,38 @@ class _Stopped(DownloadError):
 
 class _Broken(Exception):
     """The body of an answer ended before its time."""
+
+
+class _Part:
+    """An unfinished file, and the digest of its bytes: these are read again only by another program."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.forget()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes taken in, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def update(self, chunk: bytes) -> None:
+        """Take in bytes that are, or are being, written."""
+        self._digest.update(chunk)
+        self.hashed += len(chunk)
+
+    def forget(self) -> None:
+        """Begin the digest anew."""
+        self._digest, self.hashed = hashlib.sha256(), 0
+
+    def remove(self) -> None:
+        """Throw the bytes away."""
+        self.path.unlink(missing_ok=True)
+        self.forget()
 
 
 class _Fetcher:
@@ -283,19 +327,32 @@ class _Fetcher:
         self._shown = {}
 
     def fetch(self, item: Item) -> None:
-        """Fetch one file; after a wrong result that builds on an old part, once more from the first byte."""
+        """Fetch one file from the first of its places that has it."""
         path = self._folder / item.path
-        part = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        is_resumed = part.exists()
+        part = _Part(path.with_name(path.name + ".part"))
+        failed: dict[str, Exception] = {}
+        for url in (item.url, *item.mirrors):
+            try:
+                self._fetch_from(dataclasses.replace(item, url=url, mirrors=()), part)
+                os.replace(part.path, path)
+                return
+            except _Stopped:
+                raise
+            except (DownloadError, requests.RequestException) as error:
+                failed[url] = error
+        raise next(iter(failed.values())) if len(failed) == 1 else _all_failed(failed, item)
+
+    def _fetch_from(self, item: Item, part: "_Part") -> None:
+        """Fetch one file from one place; after a wrong result that builds on an old part, once more anew."""
+        is_resumed = part.size > 0
         problem = self._complete(item, part)
         if problem and is_resumed:
             problem = self._complete(item, part)
         if problem:
             raise DownloadError(f"{problem} ({item.url})")
-        os.replace(part, path)
 
-    def _complete(self, item: Item, part: Path) -> str | None:
+    def _complete(self, item: Item, part: "_Part") -> str | None:
         """Bring a part to its full length, going on after breaks as long as each try brings more bytes.
 
         Returns
@@ -305,70 +362,67 @@ class _Fetcher:
         """
         fruitless = 0
         while True:
-            size_before = part.stat().st_size if part.exists() else 0
+            size_before = part.size
             try:
-                digest = self._append(item, part)
+                self._append(item, part)
                 break
             except _Broken as broken:
-                fruitless = 0 if part.stat().st_size > size_before else fruitless + 1
+                fruitless = 0 if part.size > size_before else fruitless + 1
                 if fruitless > self._retries:
                     raise DownloadError(f"{broken} ({item.url})") from None
                 self.stopped.wait(0.5 * 2**fruitless * (0.5 + random.random()))
                 self._check_stopped()
-        size, problem = part.stat().st_size, None
+        size, problem = part.size, None
         if size != item.bytes:
             problem = f"expected {item.bytes} bytes, got {'more' if size > item.bytes else size}"
-        elif digest != item.sha256:
-            problem = f"expected SHA-256 {item.sha256}, got {digest}"
+        elif part.sha256 != item.sha256:
+            problem = f"expected SHA-256 {item.sha256}, got {part.sha256}"
         if problem:
-            part.unlink()
+            part.remove()
             self._show(item, 0)
         return problem
 
-    def _append(self, item: Item, part: Path) -> str:
-        """Fetch what a part lacks; return the SHA-256 of all of it."""
-        digest = hashlib.sha256()
-        start = self._take_part(item, part, digest)
+    def _append(self, item: Item, part: "_Part") -> None:
+        """Fetch what a part lacks."""
+        start = self._take_part(item, part)
         if start == item.bytes and start:
-            return digest.hexdigest()
+            return
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._session.get(item.url, headers=headers, stream=True, timeout=self._timeout) as response:
             continues = response.status_code == 206 and _range_start(response) == start
             if response.status_code != 200 and not continues:
                 if response.status_code in (206, 416):
-                    part.unlink()  # the server has other bytes than those the part begins with
+                    part.remove()  # the server has other bytes than those the part begins with
                 raise DownloadError(
                     f"expected the file, the server answered {response.status_code} ({item.url})"
                 )
-            with open(part, "ab" if continues else "wb") as file:
-                if not continues:
-                    digest = hashlib.sha256()
-                self._copy(response, item, file, digest)
-        return digest.hexdigest()
+            if not continues:
+                part.remove()
+            with open(part.path, "ab") as file:
+                self._copy(response, item, file, part)
 
-    def _take_part(self, item: Item, part: Path, digest) -> int:
-        """Take the bytes of an unfinished file into the digest; return their number."""
-        if not part.exists():
-            return 0
-        if part.stat().st_size > item.bytes:
-            part.unlink()
-            return 0
-        with open(part, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                self._check_stopped()
-                digest.update(chunk)
-                self._show(item, file.tell())
-            return file.tell()
+    def _take_part(self, item: Item, part: "_Part") -> int:
+        """Read what an earlier run left of a file, once; return the number of bytes there are."""
+        if part.size > item.bytes:
+            part.remove()
+        if part.size != part.hashed:
+            part.forget()
+            with open(part.path, "rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    self._check_stopped()
+                    part.update(chunk)
+                    self._show(item, part.hashed)
+        return part.size
 
-    def _copy(self, response: requests.Response, item: Item, file, digest) -> None:
+    def _copy(self, response: requests.Response, item: Item, file, part: "_Part") -> None:
         """Write a body to a file, and its bytes to the digest; stop once too many came."""
         try:
             for chunk in response.iter_content(_CHUNK_BYTES):
                 self._check_stopped()
                 file.write(chunk)
-                digest.update(chunk)
-                self._show(item, file.tell())
-                if file.tell() > item.bytes:
+                part.update(chunk)
+                self._show(item, part.hashed)
+                if part.hashed > item.bytes:
                     return
         except requests.RequestException as error:
             raise _Broken(
@@ -384,8 +438,8 @@ class _Fetcher:
     def _show(self, item: Item, position: int) -> None:
         """Move the progress bar by what a file has gained since the last call."""
         with self._bar_lock:
-            self._bar.update(position - self._shown.get(item, 0))
-            self._shown[item] = position
+            self._bar.update(position - self._shown.get(item.path, 0))
+            self._shown[item.path] = position
 
 
 def _range_start(response: requests.Response) -> int | None:

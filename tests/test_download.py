@@ -1,17 +1,17 @@
 import errno
 import hashlib
-import http.server
 import io
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
+from collections import defaultdict
 
 import numpy as np
 import pytest
+from loopback import serving
 
 from rlsp import download
 from rlsp.errors import DownloadError
@@ -21,77 +21,10 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HALF = len(CONTENT) // 2
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT under any name; what is listed in `faults` for a name goes wrong, once per entry."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults, self.requests, self.has_ranges = {}, [], True
-        self.released = threading.Event()
-
-    def url(self, name):
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-    def handle_error(self, *_):
-        """A client that goes away is part of the play."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        name = self.path.lstrip("/")
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if self.server.has_ranges else 0
-        self.server.requests.append((name, start, time.monotonic()))
-        faults = self.server.faults.get(name, [])
-        fault = faults.pop(0) if faults else None
-        if isinstance(fault, int):
-            return self.refuse(fault)
-        if fault == "hang":
-            self.server.released.wait(20)
-            return None
-        content = {"flip": CONTENT[:99] + b"?" + CONTENT[100:], "short": CONTENT[:HALF]}.get(fault, CONTENT)
-        if start >= len(content):
-            return self.refuse(416)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if fault == "drop unannounced":
-            self.send_header("Connection", "close")
-        else:
-            self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        if fault in ("drop", "drop unannounced"):
-            self.wfile.write(content[start : start + HALF // 2])
-            self.close_connection = True
-        elif fault == "stall":
-            self.wfile.write(content[start : start + HALF])
-            self.wfile.flush()
-            self.server.released.wait(20)
-        else:
-            self.wfile.write(content[start:])
-        return None
-
-    def refuse(self, status):
-        self.send_response(status)
-        if status == 503:
-            self.send_header("Retry-After", "1")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Quiet."""
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with serving(defaultdict(lambda: CONTENT)) as server:
         yield server
-        server.released.set()
-        server.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +99,49 @@ def test_part_of_an_earlier_run_is_continued(server, tmp_path):
     (tmp_path / "folder/a.part").write_bytes(CONTENT[:1000])
     fetch(server, tmp_path, "a")
     assert is_whole(tmp_path, "a") and server.requests[0][1] == 1000
+
+
+def test_what_this_program_wrote_is_not_read_again(server, tmp_path, monkeypatch):
+    """The digest goes on over dropped connections; reading 34 GB anew after each would take minutes."""
+    taken = []
+    real = download._Part.update
+    monkeypatch.setattr(
+        download._Part, "update", lambda part, chunk: (taken.append(len(chunk)), real(part, chunk))
+    )
+    server.faults["a"] = ["drop", "drop"]
+    fetch(server, tmp_path, "a")
+    assert is_whole(tmp_path, "a") and sum(taken) == len(CONTENT)
+
+
+def fetch_from(server, folder, *names, **settings):
+    first, *others = (server.url(name) for name in names)
+    item = download.Item(first, "folder/a", len(CONTENT), SHA256, mirrors=tuple(others))
+    settings = {"timeout": (1, 0.5), "retries": 0, "progress": False, **settings}
+    download.fetch_files([item], folder, **settings)
+
+
+def test_next_mirror_goes_on_where_the_first_stopped(server, tmp_path):
+    server.faults["one"], server.faults["two"] = ["drop"], [404]
+    server.faults["one"] += ["hang"] * 3
+    fetch_from(server, tmp_path, "one", "two", "three")
+    assert is_whole(tmp_path, "a") and not left_parts(tmp_path)
+    name, start, _ = server.requests[-1]
+    assert name == "three" and HALF // 2 - 2**17 <= start <= HALF // 2
+
+
+def test_mirror_with_other_bytes_is_passed_over(server, tmp_path):
+    server.faults["one"] = ["flip"]
+    fetch_from(server, tmp_path, "one", "two")
+    assert is_whole(tmp_path, "a")
+    assert [(name, start) for name, start, _ in server.requests] == [("one", 0), ("two", 0)]
+
+
+def test_every_mirror_that_failed_says_why(server, tmp_path):
+    server.faults["one"], server.faults["two"] = [404], ["short"]
+    message = rf"^folder/a: none of 2 places has it: .*404.*/one\); expected {len(CONTENT)} bytes.*/two\)"
+    with pytest.raises(DownloadError, match=message) as caught:
+        fetch_from(server, tmp_path, "one", "two")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("part", [b"x" * 1000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 5)])
