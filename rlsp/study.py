@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from rlsp.config import (
     spec_hash,
 )
 from rlsp.errors import ConfigError
+
+# what does not decide the bytes of a download
+_PLACES_AND_TERMS = ("base_url", "urls", "licence")
 
 
 class Study:
@@ -76,13 +79,44 @@ class Study:
         check_known("run", run_id, runs)
         return runs[run_id]
 
+    def needed_datasets(self) -> list[str]:
+        """Names of the data sets that something of the study is made from."""
+        learnt_from = (name for run in self.runs_of("trained") for name in self.learnt_from(run))
+        return sorted({*self.test_sets, *learnt_from, *self.config["compare_lr"]})
+
+    def archive_datasets(self) -> list[str]:
+        """Names of the needed data sets that are packed from archives."""
+        return [
+            name for name in self.needed_datasets() if self.config["datasets"][name]["source"] == "archive"
+        ]
+
+    def needed_lr(self) -> set[tuple[str, str]]:
+        """Degradation and data set of all LR clips that the study needs."""
+        trained = {
+            (run.degradation, name) for run in self.runs_of("trained") for name in self.learnt_from(run)
+        }
+        return trained | {(run.degradation, name) for run in self.runs.values() for name in run.test_sets}
+
+    def missing_downloads(self) -> list[str]:
+        """Names of the needed downloads without the archives from which everything has been taken."""
+        waiting = {
+            name
+            for dataset in self.archive_datasets()
+            if not self.packing_steps(dataset)[0].exists()
+            for name in self.downloads_of(dataset)
+        }
+        waiting |= {
+            self.official_lr(name)["download"]
+            for name in self.config["compare_lr"]
+            if not self.lr_comparison(name).exists()
+        }
+        return [name for name in self.needed_downloads() if name not in self.archives or name in waiting]
+
     def needed_downloads(self) -> list[str]:
         """Names of the downloads that the study's runs and data sets need."""
-        datasets = {
-            *self.test_sets,
-            *(name for run in self.runs_of("trained") for name in self.learnt_from(run)),
-        }
+        datasets = self.needed_datasets()
         needed = {name for dataset in datasets for name in self.downloads_of(dataset)}
+        needed |= {self.official_lr(dataset)["download"] for dataset in self.config["compare_lr"]}
         for run in self.runs.values():
             if run.origin == "released-frames":
                 needed.add(run.source.removeprefix(RELEASED))
@@ -95,12 +129,13 @@ class Study:
     def dataset(self, name: str) -> dict[str, Any]:
         """Resolve a data set, with the scale its frames are cut to and what it is downloaded from."""
         spec = dict(self.config["datasets"][name], scale=self.config["scale"])
-        if spec["source"] == "frames":
+        spec.pop("official_lr", None)
+        if spec["source"] in ("frames", "archive"):
             spec["first_frames"] = self.config["first_frames"]
         if "download" in spec:
             download = self.download(spec["download"])
             spec["files"] = spec_hash(
-                {key: download[key] for key in download if key not in ("base_url", "licence")}
+                {key: download[key] for key in download if key not in _PLACES_AND_TERMS}
             )
         return spec
 
@@ -110,6 +145,19 @@ class Study:
         if spec["kind"] == "files":
             spec["first_frames"] = self.config["first_frames"]
         return spec
+
+    def archive_bytes(self, name: str) -> dict[str, Any]:
+        """Resolve what decides the bytes of an archive."""
+        return {key: value for key, value in self.download(name).items() if key not in _PLACES_AND_TERMS}
+
+    def official_lr(self, dataset: str) -> dict[str, Any]:
+        """Resolve the LR clips that the publisher of a data set made."""
+        spec = self.config["datasets"][dataset]
+        return {**spec["official_lr"], "frames": spec["frames"], "scale": self.config["scale"]}
+
+    def with_official_lr(self) -> list[str]:
+        """Names of the data sets whose publisher made LR clips too."""
+        return [name for name, spec in self.config["datasets"].items() if spec.get("official_lr")]
 
     def degradation(self, name: str) -> dict[str, Any]:
         """Resolve a degradation."""
@@ -185,9 +233,19 @@ class Study:
         return name if first is None else f"{name}-first{first}"
 
     @functools.cached_property
+    def archives(self) -> dict[str, str]:
+        """File of each download that is an archive, by its name, which is its folder too."""
+        downloads = self.config["downloads"].items()
+        return {name: spec["file"] for name, spec in downloads if spec["kind"] == "archive"}
+
+    @functools.cached_property
     def downloads(self) -> dict[str, str]:
-        """Name of each download by its folder."""
-        return {self._download_folder(name): name for name in self.config["downloads"]}
+        """Name of each other download by its folder."""
+        return {
+            self._download_folder(name): name
+            for name in self.config["downloads"]
+            if name not in self.archives
+        }
 
     @functools.cached_property
     def packed(self) -> dict[str, str]:
@@ -203,17 +261,33 @@ class Study:
         """Manifest of a download."""
         return self.data_root / "downloads" / self._download_folder(name) / "manifest.json"
 
+    def archive(self, name: str) -> Path:
+        """File of an archive."""
+        return self.downloaded(name).with_name(self.archives[name])
+
+    def archive_mark(self, temporary: Callable[[str], str]) -> Callable[[str], str]:
+        """Choose how the workflow marks archives: as temporary, or not at all when they are kept."""
+        return str if self.config["keep_archives"] else temporary
+
+    def archives_of(self, dataset: str) -> list[Path]:
+        """List the archives that a data set is packed from."""
+        return [self.archive(name) for name in self.downloads_of(dataset) if name in self.archives]
+
+    def lr_comparison(self, dataset: str) -> Path:
+        """Table of the comparison of our LR clips with the official ones."""
+        return self.folder / "official_lr" / f"{dataset}.csv"
+
     def downloads_of(self, dataset: str) -> dict[str, Path]:
         """Manifests of the downloads that a data set is packed from, by name."""
         name = self.config["datasets"][dataset].get("download")
         return {name: self.downloaded(name)} if name else {}
 
     def files_of(self, dataset: str) -> list[Path]:
-        """Files or folders that a data set is packed from."""
+        """Files or folders that a data set is packed from, archives apart."""
         spec = self.config["datasets"][dataset]
         if "path" in spec:
             return [Path(spec["path"]).expanduser()]
-        return list(self.downloads_of(dataset).values())
+        return [path for name, path in self.downloads_of(dataset).items() if name not in self.archives]
 
     def state_of_folders(self, paths: Iterable[Path]) -> str:
         """Hash names, sizes and times of the files below folders: a folder's own time says too little."""
@@ -253,6 +327,16 @@ class Study:
     def clips(self, dataset: str) -> Path:
         """Manifest of a packed data set."""
         return self.data_root / "clips" / self._dataset_folders[dataset] / "manifest.json"
+
+    def packing_steps(self, dataset: str) -> list[Path]:
+        """Manifests that packing writes one after the other, the last of which is that of the clips.
+
+        Of an archive there are two, since a temporary file that is fetched again for another data set
+        makes Snakemake repeat what was made from it directly, and all that follows: the first step stands
+        between them, finds its clips done, and what follows takes it as ancient.
+        """
+        last = self.clips(dataset)
+        return [last.with_name("unpacked.json"), last] if self.archives_of(dataset) else [last]
 
     def lr(self, degradation: str, dataset: str) -> Path:
         """Manifest of the LR clips of a data set."""
@@ -390,7 +474,8 @@ class Study:
     def targets(self) -> list[Path]:
         """List what a study is complete with."""
         checks = [self.folder / "exactness" / f"{name}.csv" for name in self.exactness_pairs()]
-        return [self.folder / "report.html", *checks]
+        comparisons = [self.lr_comparison(name) for name in self.config["compare_lr"]]
+        return [self.folder / "report.html", *checks, *comparisons]
 
 
 def study_files(config_files: Iterable[str]) -> list[str]:

@@ -9,7 +9,14 @@ from rlsp.config import ROOT
 from rlsp.keys import list_keys
 
 # Rules whose twin has another name: the command does what both rules do.
-TWINS = {"download": "fetch", "interpolate": "restore", "collect": "tables"}
+TWINS = {
+    "download": "fetch",
+    "interpolate": "restore",
+    "collect": "tables",
+    "fetch_archive": "fetch",
+    "unpack": "pack",
+    "compare_lr": "compare-lr",
+}
 
 
 def rules():

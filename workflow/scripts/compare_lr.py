@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.official_lr import compare_lr
+
+with job(snakemake.log):
+    compare_lr(
+        snakemake.params.name,
+        snakemake.params.spec,
+        Path(snakemake.input.clips),
+        Path(snakemake.params.download),
+        Path(snakemake.output.table),
+        workers=snakemake.threads,
+    )

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.sources import fetch
+
+with job(snakemake.log):
+    fetch(
+        snakemake.params.name,
+        # not a param: another mirror is no reason to throw 34 GB away
+        snakemake.config["downloads"][snakemake.params.name],
+        Path(snakemake.output[0]).with_name("manifest.json"),
+    )

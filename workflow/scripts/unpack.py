@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.packing import pack_dataset
+
+with job(snakemake.log):
+    pack_dataset(
+        snakemake.params.name,
+        snakemake.params.spec,
+        Path(snakemake.output[0]),
+        downloads=snakemake.params.downloads,
+        scale=snakemake.params.spec["scale"],
+        workers=snakemake.threads,
+    )
