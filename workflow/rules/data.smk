@@ -119,7 +119,8 @@ rule compare_lr:
         download=lambda wildcards: STUDY.downloaded(
             STUDY.official_lr(wildcards.dataset)["download"]
         ),
-        code=source_hash("official_lr", "degradation"),
+        # nothing less, as the archive may have to be fetched again
+        code=source_hash("degradation"),
     script:
         "../scripts/compare_lr.py"
 
