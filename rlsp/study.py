@@ -309,6 +309,20 @@ class Study:
             "facts": {**facts, "degradation": self.degradation(run.degradation)},
         }
 
+    def check_folders(self) -> None:
+        """Refuse a study whose own clips, photographs or frames are not there, before anything is planned.
+
+        Raises
+        ------
+        ConfigError
+            A folder that the study file names is missing.
+        """
+        used = {*self.test_sets, *(name for run in self.runs_of("trained") for name in self.learnt_from(run))}
+        for name in sorted(used):
+            path = self.config["datasets"][name].get("path")
+            if path is not None and not Path(path).expanduser().is_dir():
+                raise ConfigError(f"datasets.{name}.path: expected a folder, there is none at {path}")
+
     def frames_of(self, run_id: str) -> Path:
         """Manifest or folder of the frames of a run that come from elsewhere."""
         source = self.runs[run_id].source
