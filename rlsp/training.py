@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from rlsp.config import spec_hash
 from rlsp.datasets import TrainingCrops
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError, TrainingError
+from rlsp.lease import Lease, hold_lease
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.provenance import TRAINING_MODULES, write_provenance
@@ -69,27 +69,6 @@ def initialise(model: VideoModel, recipe: dict[str, Any], seed: int) -> None:
             raise ConfigError(f"head_scale: expected 1, as {error}") from error
 
 
-@contextmanager
-def only_trainer(folder: Path) -> Iterator[None]:
-    """Hold the lock of a training's folder.
-
-    Raises
-    ------
-    TrainingError
-        Another live process trains there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TrainingError(f"{folder}: another trainer is at work here; wait for it or stop it") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 class Trainer:
     """One training run, able to stop at any step and go on from there.
 
@@ -123,6 +102,8 @@ class Trainer:
         )
         self.progress = Progress()
         self.stopped_by: str | None = None
+        self.lease: Lease | None = None
+        self.deadline = math.inf
 
     @property
     def checkpoint(self) -> Path:
@@ -157,6 +138,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint, replacing the last one in one step."""
+        if self.lease:
+            self.lease.check()
         temporary = self.checkpoint.with_suffix(".part")
         state = {
             "fingerprint": self.fingerprint,
@@ -248,7 +231,9 @@ class Trainer:
         signal.signal(signal.SIGTERM, note)
 
     def stop_if_asked(self) -> None:
-        """Save and stop if a signal came."""
+        """Save and stop if a signal came or the time is up."""
+        if time.time() > self.deadline:
+            self.stopped_by = "its walltime"
         if self.stopped_by:
             self.save()
             raise TrainingError(
@@ -269,6 +254,7 @@ def train(
     weights_path: Path,
     folder: Path,
     device: str = "cpu",
+    walltime: float | None = None,
 ) -> None:
     """Train one run, going on from its last checkpoint if there is one.
 
@@ -284,6 +270,8 @@ def train(
         Keeps checkpoints; must survive a failed job.
     device : str
         "auto", "cpu" or "cuda".
+    walltime : float, optional
+        Minutes that the scheduler gives the job; the training stops itself before they are over.
 
     Raises
     ------
@@ -295,7 +283,7 @@ def train(
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
     torch.set_flush_denormal(True)
-    with only_trainer(folder), claim_device(device) as where:
+    with hold_lease(folder) as lease, claim_device(device) as where:
         probe = build_model(model_spec(spec))
         real = recipe["context"] == "real"
         crops = TrainingCrops(
@@ -310,6 +298,7 @@ def train(
         )
         data = [sha256 for path in (hr_manifest, lr_manifest) for sha256 in clip_checksums(path)]
         trainer = Trainer(spec, crops, folder, where, data)
+        trainer.lease, trainer.deadline = lease, deadline_of(walltime)
         trainer.resume()
         trainer.run()
         write_log(weights_path.with_name("training.csv"), trainer.progress.rows)
@@ -323,6 +312,13 @@ def train(
         )
         save_weights(weights_path, trainer.model, metadata)
         trainer.checkpoint.unlink()  # a training that is asked for again is a new one
+
+
+def deadline_of(walltime: float | None) -> float:
+    """Time of day at which a job of so many minutes stops itself: 5 minutes early, half-way at the latest."""
+    if walltime is None:
+        return math.inf
+    return psutil.Process().create_time() + 60 * walltime - min(300, 30 * walltime)
 
 
 def clip_checksums(manifest: Path) -> list[str]:

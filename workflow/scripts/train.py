@@ -11,4 +11,5 @@ with job(snakemake.log):
         weights_path=Path(snakemake.output.weights),
         folder=Path(snakemake.params.folder),
         device=snakemake.params.device,
+        walltime=snakemake.resources.get("runtime"),
     )
