@@ -12,11 +12,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 CONFIG = $(if $(filter demo,$(STUDY)),,--configfile config/$(STUDY).yaml)
 
-.PHONY: help install demo study test lint fetch figures reference readme clean
+.PHONY: help install demo study test test-slurm lint fetch figures reference readme clean
 
 help:
 	@echo 'make demo                       train, measure and report the demo study'
 	@echo 'make test                       run the tests'
+	@echo 'make test-slurm                 run a study on a Slurm of one node (installs it: Debian, as root)'
 	@echo 'make lint                       run the linters'
 	@echo 'make study STUDY=released       run config/released.yaml (or small, or paper)'
 	@echo 'make fetch STUDY=released       only download what a study needs'
@@ -32,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	sys.exit(0 if v >= (3, 11) else "error: expected Python 3.11 or newer, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[test]'
+	$(PIP) --no-build-isolation -e '.[test,cluster]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -46,6 +47,9 @@ fetch: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest
+
+test-slurm: $(INSTALLED)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -m slurm -v tests/slurm
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from rlsp.errors import ConfigError
+from rlsp.errors import ConfigError, TrainingError
+
+# How PyTorch begins or names the errors of CUDA and its libraries.
+GPU_FAILURE = re.compile(r"CUDA|cuDNN|CUBLAS|NCCL|NVML|nvidia", re.IGNORECASE)
 
 
 @contextmanager
@@ -55,14 +59,10 @@ def claim_device(device: str) -> Iterator[str]:
 
 def _lock_a_gpu(held: ExitStack) -> int:
     """Lock the first free GPU; when all are taken, wait for any."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    folder = Path(tempfile.gettempdir()) / f"rlsp-gpus-{os.getuid()}"
+    folder = lock_folder()
     folder.mkdir(exist_ok=True)
-    count = torch.cuda.device_count()
-    locks = []
-    for index in range(count):
-        name = visible[index].strip() if len(visible) == count and visible[0] else str(index)
-        locks.append(FileLock(folder / re.sub(r"\W", "_", name)))
+    locks = [FileLock(folder / _gpu_name(index)) for index in range(torch.cuda.device_count())]
+    is_told = False
     while True:
         for index, lock in enumerate(locks):
             try:
@@ -70,7 +70,58 @@ def _lock_a_gpu(held: ExitStack) -> int:
                 return index
             except Timeout:
                 continue
+        if not is_told:
+            print(f"all {len(locks)} GPUs are taken; waiting for one", file=sys.stderr, flush=True)
+            is_told = True
         time.sleep(1)
+
+
+def lock_folder() -> Path:
+    """Folder of the GPU locks of this user: in memory where there is such a disk, as TMPDIR may lie on NFS."""
+    memory = Path("/dev/shm")
+    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    return parent / f"rlsp-gpus-{os.getuid()}"
+
+
+def _gpu_name(index: int) -> str:
+    """Name a GPU by its own number: schedulers let every job count its GPUs from 0."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if index < len(visible) and visible[index].strip().startswith("MIG-"):
+        return re.sub(r"[^\w-]", "_", visible[index].strip())  # a part of a GPU
+    return str(torch.cuda.get_device_properties(index).uuid)
+
+
+@contextmanager
+def gpu_errors(device: str, remedy: str) -> Iterator[None]:
+    """Tell in one line that a GPU failed, was lost or ran out of memory.
+
+    Parameters
+    ----------
+    device : str
+        What the job runs on, as :func:`claim_device` names it.
+    remedy : str
+        How the work goes on, such as "the same command goes on from step 2000".
+
+    Raises
+    ------
+    TrainingError
+        PyTorch reported an error of CUDA.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # the class of torch's OutOfMemoryError and AcceleratorError too
+        reason = str(error).strip().split("\n")[0]
+        if isinstance(error, torch.OutOfMemoryError):
+            raise TrainingError(
+                f"{device}: out of memory ({reason.split('. ')[0]}); lower the recipe's batch or crop, or take a "
+                "GPU with more memory or fewer users"
+            ) from error
+        if device == "cpu" or not GPU_FAILURE.search(reason):
+            raise
+        raise TrainingError(
+            f"{device}: the GPU failed or was lost ({reason}); {remedy}; if it fails again, leave this GPU out with "
+            "CUDA_VISIBLE_DEVICES or ask for another node"
+        ) from error
 
 
 def describe_device(device: str) -> str:

@@ -39,7 +39,7 @@ def release_stale_lock(folder: Path = Path()) -> bool:
         return False
     try:
         holder = json.loads((folder / HOLDER).read_text())
-        is_ours = holder["host"] == socket.gethostname() and not _is_alive(holder)
+        is_ours = holder["host"] == socket.gethostname() and not is_alive(holder)
     except (ValueError, KeyError, TypeError):
         return False  # of unknown origin
     locked_at = max(file.stat().st_mtime for file in locks.iterdir())
@@ -50,7 +50,8 @@ def release_stale_lock(folder: Path = Path()) -> bool:
     return True
 
 
-def _is_alive(holder: dict) -> bool:
+def is_alive(holder: dict) -> bool:
+    """Whether the process of this machine that has the ``pid`` of a holder, ``started`` then, still runs."""
     try:
         process = psutil.Process(holder["pid"])
         return abs(process.create_time() - holder["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE

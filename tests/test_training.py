@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from made_trainings import RECIPE, make_spec, run_training
 
 from rlsp.datasets import TrainingCrops
 from rlsp.errors import DataError, TrainingError
+from rlsp.lease import hold_lease
 from rlsp.training import Trainer
 from rlsp.training.step import learning_rate_at
 from rlsp.weights import load_weights, save_weights
@@ -109,9 +109,7 @@ def test_sigterm_saves_and_says_how_to_go_on(manifests, tmp_path, monkeypatch):
 
 
 def test_two_trainers_on_one_folder_are_refused(manifests, tmp_path):
-    folder = tmp_path / "run-state"
-    folder.mkdir()
-    with FileLock(folder / "lock"), pytest.raises(TrainingError, match="another trainer"):
+    with hold_lease(tmp_path / "run-state"), pytest.raises(TrainingError, match="expected no other trainer"):
         run_training(manifests, tmp_path, "run")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
@@ -20,7 +21,7 @@ from rlsp.clips import open_clips, read_manifest
 from rlsp.config import spec_hash
 from rlsp.datasets import Batches, TrainingCrops, read_batches, reader_errors
 from rlsp.degradation import phase
-from rlsp.devices import claim_device
+from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import TrainingError
 from rlsp.lease import hold_lease
 from rlsp.models import build_model
@@ -34,7 +35,7 @@ from rlsp.weights import save_weights
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr"]
-STOP_MARGIN = 120  # seconds before the end of a job's time: a checkpoint on a slow disk, and a step under way
+STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 GPU_SHARE = 0.8  # part of a GPU's free memory that resident clips may take; the rest is for the training
 STOP_EVERY = 10  # steps between two questions to the other processes whether to stop
 
@@ -224,7 +225,7 @@ class Trainer:
         if self.progress.step == self.recipe["steps"]:
             return
         if self.stopped_by is None and time.time() > self.stop_at:
-            self.stopped_by = "the end of the job's time"
+            self.stopped_by = "its walltime"
         if self.group.size == 1:
             is_asked = self.stopped_by is not None
         else:  # all processes have to leave at the same step
@@ -266,18 +267,19 @@ def weights_metadata(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def stop_time(walltime: float | None) -> float:
-    """When to stop, in seconds of time.time(): before the job's time is over, if it has an end.
+    """Tell when to stop, in seconds of time.time(): 5 minutes before the job's time is over, half-way at least.
 
     Parameters
     ----------
     walltime : float or None
-        Minutes that the scheduler was asked for. What Slurm says itself (``SLURM_JOB_END_TIME``) comes first.
+        Minutes that the scheduler was asked for; None has no end. What Slurm says itself
+        (``SLURM_JOB_END_TIME``) comes first.
     """
     if walltime is None:
         return math.inf
     end = os.environ.get("SLURM_JOB_END_TIME", "")
-    ends_at = float(end) if end.isdecimal() else time.time() + 60 * walltime
-    return ends_at - min(STOP_MARGIN, 0.2 * 60 * walltime)
+    ends_at = float(end) if end.isdecimal() else psutil.Process().create_time() + 60 * walltime
+    return ends_at - min(STOP_MARGIN, 60 * walltime / 2)
 
 
 def train(
@@ -380,7 +382,8 @@ def _train(
 
 def _train_to_the_end(trainer: Trainer) -> None:
     """Go on from the checkpoint to the last step; all processes begin together."""
-    with trainer.checkpoint.divergence_marked():
+    remedy = "the same command goes on from the last checkpoint"
+    with trainer.checkpoint.divergence_marked(), gpu_errors(trainer.device, remedy):
         trainer.group.barrier()  # the main process holds the lease by now
         trainer.resume()
         trainer.run()
