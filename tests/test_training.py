@@ -133,12 +133,17 @@ def leave_checkpoint(manifests, tmp_path, monkeypatch):
             run_training(manifests, tmp_path, "run")
 
 
-def test_a_training_that_is_asked_for_again_is_a_new_one(manifests, tmp_path):
-    weights = run_training(manifests, tmp_path, "run")
-    assert not (tmp_path / "run-state" / "state.pt").exists()
-    first = weights.read_bytes()
+def test_lost_weights_of_a_training_that_had_ended_are_written_again(manifests, tmp_path, monkeypatch):
+    """As on a cluster, when a job ends after Snakemake was killed; with changed code it is trained anew."""
+    weights, steps = run_training(manifests, tmp_path, "run"), []
+    first, step = weights.read_bytes(), Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda *args: steps.append(args[1]) or step(*args))
     weights.unlink()
     assert run_training(manifests, tmp_path, "run").read_bytes() == first
+    assert steps == []
+    monkeypatch.setattr("rlsp.training.checkpoint.source_hash", lambda *_: "changed")
+    assert run_training(manifests, tmp_path, "run").read_bytes() == first
+    assert steps == list(range(12))
 
 
 def test_checkpoint_of_other_clips_is_refused(manifests, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from rlsp.clips import replace_when_complete
 from rlsp.errors import TrainingError
+from rlsp.provenance import TRAINING_MODULES, source_hash
 
 
 @dataclass
@@ -88,17 +90,31 @@ class Checkpoint:
                 f"{self.state}: belongs to configuration and data {found}, expected {self.fingerprint}; "
                 "delete it to restart"
             )
-        return saved
+        return saved if self._is_current(saved) else None
 
-    def save(self, step: dict[str, Any], progress: Progress) -> None:
-        """Write the checkpoint, replacing the last one in one step.
+    def _is_current(self, saved: dict[str, Any]) -> bool:
+        """Whether to go on from a checkpoint: yes, unless its training had ended, with code that has changed since.
+
+        The last checkpoint is kept: on a cluster a job may end after the process that waited for it was killed,
+        and its outputs be asked for again.
+        """
+        if not saved["is_last"]:
+            return True
+        is_same = saved["code"] == source_hash(*TRAINING_MODULES)
+        what = "its weights are written again" if is_same else "the code has changed: it starts anew"
+        print(f"{self.state}: this training had ended; {what}", file=sys.stderr)
+        return is_same
+
+    def save(self, step: dict[str, Any], progress: Progress, *, is_last: bool = False) -> None:
+        """Write the checkpoint, replacing the last one in one step; `is_last` says that the training has ended.
 
         Raises
         ------
         TrainingError
             It cannot be written, say on a full disk; the last one stays.
         """
-        saved = {"fingerprint": self.fingerprint, **step, "progress": vars(progress)}
+        facts = {"fingerprint": self.fingerprint, "is_last": is_last, "code": source_hash(*TRAINING_MODULES)}
+        saved = {**facts, **step, "progress": vars(progress)}
         try:
             with replace_when_complete(self.state) as temporary:
                 with temporary.open("wb") as file:
@@ -133,12 +149,6 @@ class Checkpoint:
             mark = {"fingerprint": self.fingerprint, "message": str(error)}
             self.diverged.write_text(json.dumps(mark) + "\n")
             raise
-
-    def remove(self) -> None:
-        """Forget a training that has ended: one that is asked for again is a new one."""
-        self.state.unlink()
-        for path in (self.best, self.diverged):
-            path.unlink(missing_ok=True)
 
 
 class Diverged(TrainingError):

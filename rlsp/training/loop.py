@@ -110,7 +110,8 @@ class Trainer:
         if self.group.is_main:
             self.check_lease()
             self.progress.window = [float(mse) for mse in self.window]
-            self.checkpoint.save(self.step.state_dict(), self.progress)
+            is_last = self.progress.step == self.recipe["steps"]
+            self.checkpoint.save(self.step.state_dict(), self.progress, is_last=is_last)
 
     def train_step(self, number: int, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Do one step; returns the mean squared error in squared grey levels (not synchronised)."""
@@ -431,11 +432,12 @@ def clip_checksums(manifest: Path) -> list[str]:
 
 
 def write_results(trainer: Trainer, weights_path: Path) -> None:
-    """Write the weights, the log and where they come from; the checkpoint goes last.
+    """Write the weights, the log and where they come from.
 
     ``model.safetensors`` holds the weights that the recipe's ``keep`` names. With a validation set the last and
     the best lie beside it.
     """
+    trainer.check_lease()
     recipe, metadata = trainer.recipe, weights_metadata(trainer.spec)
     write_log(weights_path.with_name("training.csv"), trainer.progress.rows)
     write_provenance(
@@ -455,7 +457,6 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
         temporary = weights_path.with_name(weights_path.name + ".part")
         temporary.write_bytes(kept.read_bytes())
         os.replace(temporary, weights_path)
-    trainer.checkpoint.remove()
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
