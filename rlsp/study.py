@@ -212,6 +212,7 @@ class Study:
             "headline_protocol": self.config["headline_protocol"],
             "models": {name: self.model(name) for name in sorted(self.timed_models()) if name in self.config["models"]},
             "degradations": {name: self.degradation(name) for name in sorted({run.degradation for run in runs})},
+            "recipes": {run.recipe: self.config["recipes"][run.recipe] for run in self.runs_of("trained")},
             "ablation": self.config["ablation"],
             "reference_model": self.config["reference_model"],
         }  # fmt: skip

@@ -5,12 +5,12 @@ import re
 import pandas as pd
 from made_tables import write_made
 
-from rlsp.reporting.readme import demo_block
+from rlsp.reporting.readme import rates_block, study_block
 
 
 def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
     write_made(tmp_path, seeds=(0, 1, 2), degradations=("gaussian", "bicubic"), long_name=False)
-    block = demo_block(tmp_path)
+    block = study_block(tmp_path)
     lines = [line for line in block.split("\n") if line.startswith("|")]
     assert len({line.count(" | ") for line in lines}) == 1
     assert "photos (gaussian) [dB] | city (gaussian) [dB] | photos (bicubic) [dB]" in lines[0]
@@ -24,3 +24,26 @@ def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
         assert "±" not in line and line.endswith("| – | – |")
     assert "seeds 0, 1, 2 (mean ± standard deviation over seeds" in block
     assert re.search(r"gaussian input and bicubic input; mean over clips; .*; 600 steps", block)
+
+
+def test_the_authors_own_numbers_stand_in_brackets(tmp_path):
+    write_made(tmp_path, long_name=False)
+    plain, beside = study_block(tmp_path), study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65})
+    assert "26.65" not in plain
+    assert len(re.findall(r"\[26\.65\]", beside)) == 1
+    assert re.search(r"\| rlsp-5-32 \|.* \[26\.65\] \|", beside)
+
+
+def test_rates_are_medians_beside_the_plain_loop(tmp_path):
+    rows = [
+        {"device": "Some CPU", "threads": 1, "model": "rlsp-7-48", "loop": loop, "precision": "bf16",
+         "execution": "eager", "batch": 4, "crop": 24, "frames": 8, "steps": 10, "round": number,
+         "steps_per_second": rate, "device_busy": 0.98, "gmac_per_step": 9.0}
+        for number, pair in enumerate([(1.0, 4.0), (2.0, 6.0), (9.0, 50.0)])
+        for loop, rate in zip(("plain", "rlsp"), pair, strict=True)
+    ]  # fmt: skip
+    (tmp_path / "some-cpu").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
+    block = rates_block(tmp_path)
+    assert "| rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % |" in block
+    assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block

@@ -10,10 +10,11 @@ import pandas as pd
 from rlsp.config import CATALOGUE, ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
-from rlsp.reporting.printing import count_text, number_text, spread_text
+from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.tables import headline_timing
+from rlsp.reporting.wide import crops_text
 from rlsp.study import Study
 
 README = ROOT / "README.md"
@@ -23,6 +24,9 @@ SHOWN = {
     "released-frames": "released frames",
     "released-weights": "released weights",
 }
+
+
+AUTHORS = "In brackets: the authors' own weights or frames, measured in the study `released`. "
 
 
 def fill_readme(text: str, reference: Path = REFERENCE) -> str:
@@ -50,9 +54,16 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     """
     demo, released = find_reference(reference, "demo"), find_reference(reference, "released")
     text = _fill_block(text, "released", released_block(released))
-    text = _fill_block(text, "demo", demo_block(demo))
-    if "<!-- begin costs -->" in text:
-        text = _fill_block(text, "costs", costs_block(study_files(), reference / "training-rate"))
+    text = _fill_block(text, "demo", study_block(demo))
+    rates = reference / "training-rate"
+    makers = {
+        "small": lambda: study_block(find_reference(reference, "small"), authors_psnr(released)),
+        "costs": lambda: costs_block(study_files(), rates),
+        "rates": lambda: rates_block(rates),
+    }
+    for name, make in makers.items():
+        if f"<!-- begin {name} -->" in text:
+            text = _fill_block(text, name, make())
     text = _fill_number(text, "demo-minutes", minutes(demo))
     return _fill_number(text, "released-minutes", minutes(released))
 
@@ -96,8 +107,25 @@ def released_block(folder: Path) -> str:
     return f"{_markdown(rows)}\n\n{caption}"
 
 
-def demo_block(folder: Path) -> str:
-    """Make the table of the demo: every run on every data set, and the ablation's order."""
+def authors_psnr(released: Path) -> dict[tuple[str, str, str], float]:
+    """PSNR that the authors' weights or frames have here, by degradation, data set and model."""
+    study, accuracy = read_study(released / "tables"), pd.read_csv(released / "tables" / "accuracy.csv")
+    rows = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
+    rows = rows[rows["origin"].isin(["released-frames", "released-weights"])]
+    keys = rows[["degradation", "dataset", "model"]].itertuples(index=False, name=None)
+    return dict(zip(keys, rows["psnr"], strict=True))
+
+
+def study_block(folder: Path, authors: dict[tuple[str, str, str], float] | None = None) -> str:
+    """Make the table of a trained study: every variant on every data set, and the ablation's order.
+
+    Parameters
+    ----------
+    folder : Path
+        Reference of the study.
+    authors : dict, optional
+        What :func:`authors_psnr` gives; shown in brackets behind a model's own number.
+    """
     study, accuracy = read_study(folder / "tables"), pd.read_csv(folder / "tables" / "accuracy.csv")
     means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
     timing = headline_timing(pd.read_csv(folder / "tables" / "runtime_summary.csv")).set_index("model")
@@ -110,17 +138,25 @@ def demo_block(folder: Path) -> str:
         columns = itertools.product(degradations, datasets)
         timed = timing.reindex([of_variant["model"].iloc[0]]).iloc[0]
         rows.append(
-            [variant, *[spread_text(by_column, column, "psnr", 2) for column in columns],
+            [variant, *[_cell(by_column, column, of_variant["model"].iloc[0], authors or {}) for column in columns],
              number_text(timed["median_ms"], 1), count_text(timed["parameters"])]
         )  # fmt: skip
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     caption = (
         f"{protocol_label(study['protocols'][study['headline_protocol']])}; {_inputs(study, degradations)}; "
         f"mean over clips; {_seeds(means)}; "
-        f"{_budget(folder)}. The four rows of the ablation are {', '.join(study['ablation'])}. Times: median on "
-        f"{_device(folder)}. From [{path}/tables]({path}/tables)."
+        f"{_budget(folder, study)}. {AUTHORS if authors else ''}The four rows of the ablation are "
+        f"{', '.join(study['ablation'])}. Times: median on {_device(folder)}. From [{path}/tables]({path}/tables)."
     )
     return f"{_markdown(rows)}\n\n{caption}"
+
+
+def _cell(
+    by_column: pd.DataFrame, column: tuple[str, str], model: str, authors: dict[tuple[str, str, str], float]
+) -> str:
+    text = spread_text(by_column, column, "psnr", 2)
+    known = authors.get((*column, model))
+    return f"{text} [{known:.2f}]" if known is not None and text != EMPTY else text
 
 
 def study_files() -> list[Path]:
@@ -152,6 +188,46 @@ def costs_block(files: list[Path], rates: Path) -> str:
     return f"{_markdown(rows)}\n\n{caption}"
 
 
+def rates_block(rates: Path) -> str:
+    """Make the table of measured training rates: steps a second, beside those of a plain loop.
+
+    Raises
+    ------
+    DataError
+        Nothing was measured.
+    """
+    paths = sorted(rates.glob("*/training_rate.csv"))
+    if not paths:
+        raise DataError(f"{rates}: expected <device>/training_rate.csv, run rlsp rate")
+    rows = [["model", "batch, crop, frames", "precision", "steps a second", "plain loop", "ratio", "busy"]]
+    captions = []
+    for path in paths:
+        table = pd.read_csv(path)
+        for (model, batch, crop, frames), of_model in table.groupby(
+            ["model", "batch", "crop", "frames"], sort=False
+        ):
+            median = of_model.groupby("loop")[["steps_per_second", "device_busy"]].median()
+            ours, plain = median.loc["rlsp"], median.loc["plain"]
+            own = of_model[of_model["loop"] == "rlsp"].iloc[0]
+            rows.append(
+                [model, f"{batch}, {crop}x{crop}, {frames}", f"{own['precision']}, {own['execution']}",
+                 number_text(ours["steps_per_second"], 2), number_text(plain["steps_per_second"], 2),
+                 number_text(ours["steps_per_second"] / plain["steps_per_second"], 1),
+                 f"{100 * ours['device_busy']:.0f} %"]
+            )  # fmt: skip
+        rounds, first = table["round"].nunique(), table.iloc[0]
+        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        captions.append(
+            f"{first['device']}, {plural(first['threads'], 'thread')}: medians of {rounds} rounds of "
+            f"{first['steps']} steps, in which the loops take turns ([{name}]({name}))."
+        )
+    what = (
+        "Plain: PNG files decoded for every crop, fp32, channels first, no reading ahead, same batch. Busy: "
+        "part of the time in which the device does not wait for data."
+    )
+    return f"{_markdown(rows)}\n\n{what} {' '.join(captions)}"
+
+
 def _inputs(study: dict[str, Any], degradations: list[str]) -> str:
     """Name the degradations in words, with the sigma and phase of those that have them."""
     texts = []
@@ -172,9 +248,13 @@ def _seeds(means: pd.DataFrame) -> str:
     )
 
 
-def _budget(folder: Path) -> str:
+def _budget(folder: Path, study: dict[str, Any]) -> str:
+    """Say how long was trained, and on how much in each step where the study's recipes are known."""
     steps = pd.read_csv(folder / "tables" / "training.csv").groupby("run")["step"].max().unique()
-    return ", ".join(f"{int(n):,}" for n in sorted(steps)) + " steps"
+    text = ", ".join(f"{int(n):,}" for n in sorted(steps)) + " steps"
+    return text + " or".join(
+        dict.fromkeys(crops_text(recipe) for recipe in study.get("recipes", {}).values())
+    )
 
 
 def _device(folder: Path) -> str:

@@ -37,20 +37,27 @@ def caption_facts(
         seeds += " (mean ± standard deviation over seeds, n - 1 in the denominator)"
     return (
         f"Study {study['study']}; device: {device}; seeds: {seeds}; "
-        f"budget: {study.get('budget') or training_budget(training)}."
+        f"budget: {study.get('budget') or training_budget(training, study.get('recipes', {}))}."
     )
 
 
-def training_budget(training: pd.DataFrame) -> str:
-    """Return the steps that were trained, per recipe, in words."""
+def training_budget(training: pd.DataFrame, recipes: dict[str, dict[str, Any]]) -> str:
+    """Return the steps that were trained, per recipe, in words, and what each step saw where it is known."""
     if training.empty:
         return "nothing trained"
     steps = training.groupby(["recipe", "run"], sort=False, dropna=False)["step"].max()
     texts = []
     for recipe, counts in steps.groupby(level=0, sort=False, dropna=False):
         low, high = int(counts.min()), int(counts.max())
-        texts.append(f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps")
+        text = f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps"
+        texts.append(text + crops_text(recipes[recipe]) if recipe in recipes else text)
     return ", ".join(texts)
+
+
+def crops_text(recipe: dict[str, Any]) -> str:
+    """Return what one step of a recipe sees, such as `` of 4 crops, 64x64 LR pixels and 10 frames``."""
+    side = recipe["crop"]
+    return f" of {plural(recipe['batch'], 'crop')}, {side}x{side} LR pixels and {plural(recipe['frames'], 'frame')}"
 
 
 def degradation_text(name: str, study: dict[str, Any]) -> str:
