@@ -10,7 +10,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
-CONFIG = $(if $(filter demo,$(STUDY)),,--configfile config/$(STUDY).yaml)
+# Further configuration files that change the study's, such as one with your own folders.
+CONFIGS ?=
+STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
 .PHONY: help install demo study test test-slurm lint fetch figures reference readme clean
 
@@ -24,7 +26,7 @@ help:
 	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
 	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
 	@echo 'make readme                     fill the numbers of the README from results/reference'
-	@echo 'Variables: PYTHON=python3.12  CORES=8  TORCH_INDEX=<URL>'
+	@echo 'Variables: PYTHON=python3.12  CORES=8  TORCH_INDEX=<URL>  CONFIGS=mine.yaml'
 
 install: $(INSTALLED)
 
@@ -40,10 +42,10 @@ demo: $(INSTALLED)
 	$(SNAKEMAKE)
 
 study: $(INSTALLED)
-	$(SNAKEMAKE) $(CONFIG)
+	$(SNAKEMAKE) --configfile $(STUDY_FILES)
 
 fetch: $(INSTALLED)
-	$(BIN)/rlsp fetch --study config/$(STUDY).yaml
+	$(BIN)/rlsp fetch $(addprefix --study ,$(STUDY_FILES))
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest
