@@ -10,6 +10,7 @@ from rlsp.config import ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
 from rlsp.study import Study
 
+OWN_RATES = Path("results") / "training-rate"
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -102,6 +103,7 @@ def train_command(args: argparse.Namespace) -> None:
 
 def rate_command(args: argparse.Namespace) -> None:
     """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
+    from rlsp.reporting.reference import device_folder
     from rlsp.training.rate import measure_rates, write_rates
 
     study = read_study(args)
@@ -121,7 +123,7 @@ def rate_command(args: argparse.Namespace) -> None:
         steps=args.steps,
         rounds=args.rounds,
     )
-    path = args.output or study.folder / "training_rate.csv"
+    path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"
     write_rates(path, rows)
     print(path)
 
@@ -241,7 +243,7 @@ def estimate_command(args: argparse.Namespace) -> None:
     """Say what a study costs before it is run: operations, hours on measured devices, space."""
     from rlsp.estimate import estimate_study, read_rates
 
-    print(estimate_study(read_study(args), read_rates(args.rates), args.output))
+    print(estimate_study(read_study(args), read_rates(*args.rates), args.output))
 
 
 def report_command(args: argparse.Namespace) -> None:
@@ -375,7 +377,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)")
     sub.add_argument("--steps", type=positive, default=10, help="steps of each loop in a round")
     sub.add_argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns")
-    sub.add_argument("--output", type=Path, help="CSV file (default: training_rate.csv of the study)")
+    sub.add_argument(
+        "--output", type=Path, help="CSV file (default: results/training-rate/<device>/training_rate.csv)"
+    )
     add("restore", restore_command, "study", "device", "threads", "run", "dataset")
     add("adopt", adopt_command, "study", "run", "dataset")
     add("convert", convert_command, "study", "run")
@@ -408,8 +412,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--rates",
         type=Path,
-        default=ROOT / "results" / "reference" / "training-rate",
-        help="folder of measured rates, <device>/training_rate.csv",
+        nargs="*",
+        default=[OWN_RATES, ROOT / "results" / "reference" / "training-rate"],
+        help="folders of measured rates, <device>/training_rate.csv",
     )
     sub.add_argument("--output", type=Path, help="folder for costs.md, costs_training.csv, costs_disk.csv")
     add("report", report_command, "study")

@@ -361,9 +361,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             )
     check_known("headline_protocol", config.get("headline_protocol"), config["protocols"])
     run_models = {run.model for run in runs.values()}
-    for key, models in (("ablation", config["ablation"]), ("runtime.skip", config["runtime"]["skip"])):
-        for model in models:
-            check_known(key, model, run_models)
+    for model in config["ablation"]:
+        check_known("ablation", model, run_models)
+    for model in config["runtime"]["skip"]:  # one that a changed study has no run of is skipped all the same
+        check_known("runtime.skip", model, run_models | config["models"].keys())
     for dataset in config["pictures"]["clips"]:
         check_known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
     if config["reference_model"] is not None:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -252,6 +253,7 @@ def read_batches(
         options = {
             "multiprocessing_context": multiprocessing.get_context("fork"),
             "prefetch_factor": PREFETCH,
+            "worker_init_fn": _ignore_sigterm,
         }
     loader = DataLoader(
         batches,
@@ -269,6 +271,11 @@ def read_batches(
             iterator._shutdown_workers()
 
 
+def _ignore_sigterm(_worker: int) -> None:
+    """Leave SIGTERM, which a scheduler sends to every process of a job, to the trainer: it saves first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def reader_errors() -> Iterator[None]:
     """Tell in one line that a reading process died; torch lets whatever runs at that moment fail.
@@ -282,7 +289,7 @@ def reader_errors() -> Iterator[None]:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
         # a worker that dies while a batch is handed over shows as a broken connection
-        if type(error) is RuntimeError and "DataLoader worker" not in str(error):
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         reason = " ".join(str(error).split())
         raise DataError(

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from rlsp.errors import ConfigError, TrainingError
 
 # How PyTorch begins or names the errors of CUDA and its libraries.
-GPU_FAILURE = re.compile(r"CUDA|cuDNN|CUBLAS|NCCL|NVML|nvidia", re.IGNORECASE)
+GPU_FAILURE = re.compile(r"(CUDA( driver)? error|cuDNN error|CUBLAS|NCCL|NVML)", re.IGNORECASE)
 
 
 @contextmanager
@@ -49,6 +49,9 @@ def claim_device(device: str) -> Iterator[str]:
         return
     if not torch.cuda.is_available():
         raise ConfigError("device: expected a CUDA GPU, found none; set device: cpu")
+    wanted, found = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if wanted > found:
+        raise ConfigError(f"processes: expected at most {found}, one for each GPU, got {wanted}")
     # TF32 keeps 10 bits of the mantissa and is on by default for convolutions: fp32 here means fp32.
     torch.backends.cudnn.allow_tf32 = False
     with ExitStack() as held:
@@ -113,10 +116,11 @@ def gpu_errors(device: str, remedy: str) -> Iterator[None]:
         reason = str(error).strip().split("\n")[0]
         if isinstance(error, torch.OutOfMemoryError):
             raise TrainingError(
-                f"{device}: out of memory ({reason.split('. ')[0]}); lower the recipe's batch or crop, or take a "
-                "GPU with more memory or fewer users"
+                f"{device}: out of memory ({reason.split('. ')[0]}); set training.resident: never, lower the "
+                "recipe's batch or crop, or take a GPU with more memory or fewer users"
             ) from error
-        if device == "cpu" or not GPU_FAILURE.search(reason):
+        is_lost = isinstance(error, torch.AcceleratorError) or GPU_FAILURE.match(reason)
+        if device == "cpu" or not is_lost:
             raise
         raise TrainingError(
             f"{device}: the GPU failed or was lost ({reason}); {remedy}; if it fails again, leave this GPU out with "

@@ -113,16 +113,23 @@ def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
 # ---- hours ---------------------------------------------------------------------------------------
 
 
-def read_rates(folder: Path = RATES) -> pd.DataFrame:
+def read_rates(*folders: Path) -> pd.DataFrame:
     """Read the measured training rates, ``<device>/training_rate.csv``, of all devices.
+
+    Parameters
+    ----------
+    *folders : Path
+        Folders of such tables; of a device that is in several, the first one counts.
 
     Raises
     ------
     DataError
         A table lacks one of `RATE_COLUMNS`, or has a rate that is not above zero.
     """
-    tables = []
-    for path in sorted(Path(folder).glob("*/training_rate.csv")):
+    tables, paths = [], {}
+    for folder in reversed(folders):
+        paths |= {path.parent.name: path for path in sorted(Path(folder).glob("*/training_rate.csv"))}
+    for path in paths.values():
         table = read_table(path, RATE_COLUMNS)
         for column in ("steps_per_second", "gmac_per_step"):
             if not (table[column] > 0).all():

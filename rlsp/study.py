@@ -372,6 +372,11 @@ class Study:
         run = self.runs[run_id]
         return [self.lr(run.degradation, name) for name in self.learnt_from(run)]
 
+    def training_threads(self, run_id: str) -> int:
+        """CPU threads that a training asks for: those of its processes, and of the ones that read ahead."""
+        settings, recipe = self.config["training"], self.config["recipes"][self.runs[run_id].recipe]
+        return settings["processes"] * (recipe["threads"] + settings["workers"])
+
     @property
     def training_gpus(self) -> int:
         """GPUs that a training asks for: one for each of its processes."""

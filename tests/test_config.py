@@ -202,8 +202,8 @@ def test_peers_are_trainable_by_their_recipes(demo):
 def test_models_can_be_left_out_of_the_timing(demo):
     config = changed(demo, ["runtime"], {"skip": ["rlsp-3-16", "bicubic"]})
     assert set(Study(demo).timed_models()) - set(Study(config).timed_models()) == {"rlsp-3-16", "bicubic"}
-    with pytest.raises(ConfigError, match="runtime.skip: unknown name 'duf-52l'"):
-        Study(changed(demo, ["runtime"], {"skip": ["duf-52l"]}))
+    with pytest.raises(ConfigError, match="runtime.skip: unknown name 'duf-52'; did you mean duf-52l"):
+        Study(changed(demo, ["runtime"], {"skip": ["duf-52"]}))
     released = Study.from_file(ROOT / "config" / "released.yaml")
     assert not [name for name in released.timed_models() if name.startswith("duf")]
 

@@ -9,7 +9,7 @@ import torch
 
 from rlsp import devices
 from rlsp.devices import claim_device, gpu_errors
-from rlsp.errors import TrainingError
+from rlsp.errors import ConfigError, TrainingError
 
 
 @pytest.fixture
@@ -112,3 +112,9 @@ def test_a_lost_gpu_is_one_line(error, message):
 def test_other_errors_stay_what_they_are(device):
     with pytest.raises(RuntimeError, match="shape"), gpu_errors(device, "go on"):
         raise RuntimeError("shape '[2]' is invalid")
+
+
+def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")  # as torchrun sets it
+    with pytest.raises(ConfigError, match="processes: expected at most 2, one for each GPU, got 3"):
+        claim_device("cuda").__enter__()

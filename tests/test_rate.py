@@ -20,7 +20,7 @@ def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
 
 
 def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
-    spec = make_spec(steps=100)
+    spec = make_spec(steps=3)  # fewer than are measured
     trainings = [("rlsp-3-8", spec, manifests["hr_manifests"], manifests["lr_manifests"])]
     rows = measure_rates(trainings, device="cpu", workers=0, resident="auto", steps=2, rounds=3)
     table = pd.DataFrame(rows)

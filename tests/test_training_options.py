@@ -5,6 +5,11 @@ import errno
 import math
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,7 +19,7 @@ from made_trainings import make_spec, run_training, write_clips
 from safetensors.torch import load_file
 
 from rlsp.datasets import TrainingCrops
-from rlsp.errors import TrainingError
+from rlsp.errors import ConfigError, TrainingError
 from rlsp.models import build_model
 from rlsp.training import Trainer
 from rlsp.training.distributed import Group
@@ -112,7 +117,7 @@ def test_recorded_and_compiled_steps_on_a_gpu_are_the_eager_ones(execution):
         torch.manual_seed(0)
         model = build_model(SMALL).to("cuda", memory_format=torch.channels_last)
         steps.append(TrainingStep(model, make_spec(execution=mode, ema=0.9)["recipe"]))
-    for number in range(8):
+    for number in range(12):  # the second shape too is warmed up, recorded and replayed
         rate = 0.001 * (number + 1)
         one, other = (step(*batch(number, frames=3 + number // 6), rate).item() for step in steps)
         assert other == pytest.approx(one, rel=1e-3), number
@@ -176,6 +181,7 @@ def test_best_and_last_weights_are_kept(validated, tmp_path, monkeypatch, keep):
     rows = list(csv.DictReader(weights.with_name("training.csv").open()))
     assert [row["validation_psnr"] for row in rows] == ["", "20.0", "", "25.0", "", "21.0"]
     assert '"step": 8' in weights.with_name("provenance.json").read_text()
+    assert [path.name for path in (tmp_path / "run-state").glob("best-*")] == ["best-8.safetensors"]
 
 
 def test_validation_changes_no_weights(validated, tmp_path):
@@ -196,8 +202,8 @@ def test_time_to_stop(monkeypatch):
     started = psutil.Process().create_time()
     assert stop_time(60) == pytest.approx(started + 3600 - STOP_MARGIN)
     assert stop_time(1) == pytest.approx(started + 30)
-    monkeypatch.setenv("SLURM_JOB_END_TIME", "2000000000")
-    assert stop_time(60) == 2_000_000_000 - STOP_MARGIN
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "4000000000")
+    assert stop_time(60) == stop_time(None) == 4_000_000_000 - STOP_MARGIN
 
 
 def test_a_training_stops_before_its_time_is_over_and_goes_on(manifests, tmp_path, monkeypatch):
@@ -250,3 +256,59 @@ def test_what_diverged_is_not_tried_again(manifests, tmp_path, monkeypatch):
         run_training(manifests, tmp_path, "run", spec)
     monkeypatch.undo()
     assert run_training(manifests, tmp_path, "run").exists()  # another recipe is another training
+
+
+def test_a_gpu_out_of_memory_is_not_taken_for_a_dead_reader(manifests, tmp_path, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    with pytest.raises(
+        TrainingError, match="out of memory .*training.resident: never, lower the recipe's batch"
+    ):
+        run_training(manifests, tmp_path, "run")
+
+
+def test_how_adam_runs_is_not_taken_from_a_checkpoint():
+    """One that was saved by a recorded training holds a rate on the GPU, and settings no CPU has."""
+    saved = make_step().state_dict()
+    saved["optimizer"]["param_groups"][0] |= {"lr": torch.tensor(0.5), "capturable": True, "fused": None}
+    step = make_step()
+    step.load_state_dict(saved)
+    group = step.optimizer.param_groups[0]
+    assert (group["lr"], group["capturable"], group["fused"]) == (0.003, False, True)
+
+
+def test_a_model_that_normalises_over_the_batch_is_not_shared():
+    duf = build_model({"arch": "duf", "layers": 16})
+    with pytest.raises(ConfigError, match="processes: expected 1, as DUF normalises over the batch, got 2"):
+        TrainingStep(duf, make_spec()["recipe"], processes=2)
+
+
+SIGNALLED = """
+import sys; sys.path.insert(0, {tests!r})
+from pathlib import Path
+from made_trainings import make_spec, run_training
+root = Path({root!r})
+lr, hr = ([root / kind / "manifest.json"] for kind in ("lr", "hr"))
+run_training({{"lr_manifests": lr, "hr_manifests": hr}}, root, "run",
+    make_spec(steps=100_000, checkpoint_every=100_000), workers=2)
+"""
+
+
+def test_sigterm_to_the_whole_job_saves_although_its_readers_get_it_too(manifests, tmp_path):
+    script = SIGNALLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run-state").glob("tensorboard/events*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert "stopped by SIGTERM at step" in printed
+    saved = torch.load(tmp_path / "run-state" / "state.pt", weights_only=True)
+    assert 0 < saved["progress"]["step"] < 100_000

@@ -1,5 +1,6 @@
 """The workflow as a user runs it, on a study of a minute."""
 
+import json
 import os
 import re
 import shutil
@@ -209,6 +210,15 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(finished, tmp_path):
     assert not (folder / target).exists()
     snakemake(folder, "--cores", "1", target)
     assert (folder / target).read_bytes() == (straight / target).read_bytes()
+
+
+def test_a_training_may_have_several_processes(finished, tmp_path):
+    changes = {"training": {"processes": 2}, "runs": yaml.safe_load(TINY.read_text())["runs"][:1]}
+    folder = new_folder(tmp_path / "clone", data_root=finished / "data", **changes)
+    target = Path("results/tiny/weights/rlsp-2-8.gaussian.s0/model.safetensors")
+    snakemake(folder, "--cores", "2", str(target))
+    provenance = json.loads((folder / target).with_name("provenance.json").read_text())
+    assert provenance["processes"] == 2
 
 
 def test_snakemake_report(finished, tmp_path):

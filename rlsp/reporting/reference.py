@@ -39,8 +39,8 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
         if not needed.exists():
             raise DataError(f"{needed}: expected a finished study, there is no such file")
     devices = pd.read_csv(tables / "runtime.csv")["device"].unique()
-    device = re.sub(r"[^a-z0-9]+", "-", str(devices[0]).lower()).strip("-")
-    target = reference / json.loads((tables / "study.json").read_text())["study"] / device
+    study = json.loads((tables / "study.json").read_text())["study"]
+    target = reference / study / device_folder(str(devices[0]))
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(tables, target / "tables")
     shutil.copytree(numbers, target / "figures")
@@ -49,3 +49,8 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
         json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n"
     )
     return target
+
+
+def device_folder(device: str) -> str:
+    """Name the folder of a device's results after it."""
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")

@@ -60,10 +60,9 @@ class Checkpoint:
         """File that a stopped training goes on from."""
         return self.folder / "state.pt"
 
-    @property
-    def best(self) -> Path:
-        """Weights of the best validation so far."""
-        return self.folder / "best.safetensors"
+    def best(self, step: int) -> Path:
+        """Weights of the best validation so far, which was after so many steps."""
+        return self.folder / f"best-{step}.safetensors"
 
     @property
     def diverged(self) -> Path:
@@ -121,6 +120,7 @@ class Checkpoint:
                     torch.save(saved, file)
                     file.flush()
                     os.fsync(file.fileno())  # a node that loses power keeps one of the two
+            self._remove_older_best(progress)
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise TrainingError(
@@ -128,8 +128,14 @@ class Checkpoint:
                 "the same command goes on from there"
             ) from error
 
+    def _remove_older_best(self, progress: Progress) -> None:
+        """Remove best weights that no checkpoint names any more."""
+        for path in self.folder.glob("best-*.safetensors"):
+            if progress.best is None or path != self.best(progress.best["step"]):
+                path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
-    def divergence_marked(self) -> Iterator[None]:
+    def divergence_marked(self, *, is_main: bool = True) -> Iterator[None]:
         """Refuse a training that diverged before, and mark one that does now.
 
         A scheduler that runs a failed job again would come to the same end each time, on an expensive device.
@@ -146,8 +152,10 @@ class Checkpoint:
         try:
             yield
         except Diverged as error:
-            mark = {"fingerprint": self.fingerprint, "message": str(error)}
-            self.diverged.write_text(json.dumps(mark) + "\n")
+            if is_main:
+                mark = {"fingerprint": self.fingerprint, "message": str(error)}
+                with replace_when_complete(self.diverged) as temporary:
+                    temporary.write_text(json.dumps(mark) + "\n")
             raise
 
 

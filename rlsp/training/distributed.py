@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,11 +72,12 @@ def process_group(device: str) -> Iterator[Group]:
     if size == 1 or not dist.is_torchelastic_launched():
         yield Group(device=device)
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
-    try:
-        yield Group(dist.get_rank(), dist.get_world_size(), device)
-    finally:
-        dist.destroy_process_group()
+    on_gpu = device.startswith("cuda")
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=torch.device(device) if on_gpu else None
+    )
+    yield Group(dist.get_rank(), dist.get_world_size(), device)
+    dist.destroy_process_group()  # only when all got here: one that failed would wait in NCCL for the others
 
 
 def check_shares(recipe: dict[str, Any], processes: int) -> None:
@@ -118,13 +120,26 @@ def launch(processes: int, function: Callable[..., None], arguments: dict[str, A
         monitor_interval=0.2,
     )
     try:
-        elastic_launch(config, _run)(function, arguments)
+        with _main_not_imported_again():
+            elastic_launch(config, _run)(function, arguments)
     except ChildFailedError as error:
         raise TrainingError(_explain(*error.get_first_failure())) from error
     except SignalException as error:
         raise TrainingError(
             f"stopped by {error.sigval.name}; the same command goes on from the last checkpoint"
         ) from error
+
+
+@contextmanager
+def _main_not_imported_again() -> Iterator[None]:
+    """Keep started processes from importing the main module: a script of Snakemake's fails outside of its job."""
+    main = sys.modules["__main__"]
+    file = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main.__file__ = file
 
 
 @record  # leaves the error where the process that waits finds it
@@ -146,5 +161,5 @@ def _explain(rank: int, failure: ProcessFailure) -> str:
     message = failure.message
     text = message.get("message", "") if isinstance(message, dict) else str(message)
     kind, _, rest = text.partition(": ")
-    is_ours = kind.endswith("Error") or kind == "Diverged"
+    is_ours = kind in ("ConfigError", "DataError", "DownloadError", "TrainingError", "Diverged")
     return rest if is_ours else f"process {rank} of the training failed: {' '.join(text.split())}"

@@ -36,8 +36,12 @@ from rlsp.weights import save_weights
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr"]
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
-GPU_SHARE = 0.8  # part of a GPU's free memory that resident clips may take; the rest is for the training
-STOP_EVERY = 10  # steps between two questions to the other processes whether to stop
+# Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
+# training of the paper study.
+GPU_SHARE = 0.85
+# Steps between two questions to the other processes whether to stop. After a SIGTERM torchrun gives them 30 s for
+# these steps and the checkpoint; a walltime leaves STOP_MARGIN.
+STOP_EVERY = 10
 
 
 class Trainer:
@@ -204,7 +208,8 @@ class Trainer:
             self.progress.best = {"step": self.progress.step, "psnr": psnr}
             if self.group.is_main:
                 self.check_lease()
-                save_weights(self.checkpoint.best, self.step.result, weights_metadata(self.spec))
+                path = self.checkpoint.best(self.progress.step)
+                save_weights(path, self.step.result, weights_metadata(self.spec))
         return psnr
 
     def stop_on_signal(self) -> None:
@@ -233,6 +238,7 @@ class Trainer:
             is_asked = self.progress.step % STOP_EVERY == 0 and self.group.any(self.stopped_by is not None)
         if is_asked:
             self.save()
+            self.group.barrier()  # torchrun kills the others 30 s after the first one has left
             raise TrainingError(
                 f"stopped by {self.stopped_by or 'another process'} at step {self.progress.step} of "
                 f"{self.recipe['steps']}; the same command goes on from there"
@@ -276,11 +282,15 @@ def stop_time(walltime: float | None) -> float:
         Minutes that the scheduler was asked for; None has no end. What Slurm says itself
         (``SLURM_JOB_END_TIME``) comes first.
     """
-    if walltime is None:
-        return math.inf
+    started = psutil.Process().create_time()
     end = os.environ.get("SLURM_JOB_END_TIME", "")
-    ends_at = float(end) if end.isdecimal() else psutil.Process().create_time() + 60 * walltime
-    return ends_at - min(STOP_MARGIN, 60 * walltime / 2)
+    if end.isdecimal():
+        ends_at = float(end)
+    elif walltime is not None:
+        ends_at = started + 60 * walltime
+    else:
+        return math.inf
+    return ends_at - min(STOP_MARGIN, (ends_at - started) / 2)
 
 
 def train(
@@ -356,9 +366,14 @@ def _train(
     stop_at = stop_time(walltime)
     torch.set_num_threads(spec["recipe"]["threads"])
     torch.set_flush_denormal(True)
-    with claim_device(device) as where, process_group(where) as group:
+    remedy = "the same command goes on from the last checkpoint"
+    with (
+        claim_device(device) as where,
+        process_group(where) as group,
+        held_by_main(folder, group) as check_lease,  # before anything expensive
+        gpu_errors(where, remedy),
+    ):
         check_shares(spec["recipe"], group.size)
-        # Sizes and checksums are read once, before anything expensive.
         data = [sha256 for path in (*hr_manifests, *lr_manifests) for sha256 in clip_checksums(path)]
         count = len(spec["train_sets"])
         lr, hr = (open_sets(paths[:count], stage_to) for paths in (lr_manifests, hr_manifests))
@@ -370,24 +385,31 @@ def _train(
             spec, crops, folder, where, data, group=group, workers=workers,
             validation=tuple(validation) if spec["validation_set"] else None,
         )  # fmt: skip
-        trainer.stop_at = stop_at
+        trainer.stop_at, trainer.check_lease = stop_at, check_lease
         trainer.stop_on_signal()
+        with trainer.checkpoint.divergence_marked(is_main=group.is_main):
+            trainer.resume()
+            trainer.run()
         if group.is_main:
-            with hold_lease(folder) as lease:
-                trainer.check_lease = lease.check
-                _train_to_the_end(trainer)
-                write_results(trainer, weights_path)
-        else:
-            _train_to_the_end(trainer)
+            write_results(trainer, weights_path)
 
 
-def _train_to_the_end(trainer: Trainer) -> None:
-    """Go on from the checkpoint to the last step; all processes begin together."""
-    remedy = "the same command goes on from the last checkpoint"
-    with trainer.checkpoint.divergence_marked(), gpu_errors(trainer.device, remedy):
-        trainer.group.barrier()  # the main process holds the lease by now
-        trainer.resume()
-        trainer.run()
+@contextlib.contextmanager
+def held_by_main(folder: Path, group: Group) -> Iterator[Callable[[], None]]:
+    """Hold the lease of a training's folder in the main process; the others wait until it does.
+
+    Yields
+    ------
+    callable
+        Raises a TrainingError once the lease is lost.
+    """
+    if not group.is_main:
+        group.barrier()
+        yield lambda: None
+        return
+    with hold_lease(folder) as lease:
+        group.barrier()
+        yield lease.check
 
 
 def make_crops(spec: dict[str, Any], lr: dict[str, np.ndarray], hr: dict[str, np.ndarray]) -> TrainingCrops:
@@ -452,7 +474,7 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
     if trainer.progress.best is not None:
         last, best = (weights_path.with_name(f"{kind}.safetensors") for kind in ("last", "best"))
         os.replace(weights_path, last)
-        best.write_bytes(trainer.checkpoint.best.read_bytes())
+        best.write_bytes(trainer.checkpoint.best(trainer.progress.best["step"]).read_bytes())
         kept = best if recipe["keep"] == "best" else last
         temporary = weights_path.with_name(weights_path.name + ".part")
         temporary.write_bytes(kept.read_bytes())

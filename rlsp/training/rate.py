@@ -51,8 +51,9 @@ class Loop:
     def run(self, steps: int, device: str) -> tuple[float, float]:
         """Do some steps; returns steps a second and the part of the time in which the device was at work.
 
-        On a CPU it is at work when the loop does not wait for a batch. On a GPU the time from the first to the
-        last kernel of each step counts, taken from events, which do not stop the loop.
+        On a CPU it is at work when the loop does not wait for a batch. On a GPU the span of each step from its first
+        to its last kernel counts, gaps between kernels included, taken from events, which do not stop the loop;
+        of clips that lie on the GPU, cutting the batch belongs to it.
         """
         on_gpu = device.startswith("cuda")
         events: list[tuple[Any, Any]] = []
@@ -60,12 +61,14 @@ class Loop:
         _synchronise(device)
         started = time.perf_counter()
         for _ in range(steps):
-            asked = time.perf_counter()
-            batch = next(self.batches)
-            waited += time.perf_counter() - asked
             if on_gpu:
                 events.append(tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)))
                 events[-1][0].record()
+            asked = time.perf_counter()
+            batch = next(self.batches)
+            waited += time.perf_counter() - asked
+            if on_gpu and not self.facts["resident"]:
+                events[-1][0].record()  # again: until now the GPU waited
             self.step(*batch)
             if on_gpu:
                 events[-1][1].record()
@@ -117,6 +120,8 @@ def measure_rates(
     rows = []
     with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
         for name, spec, hr, lr in trainings:
+            enough = max(spec["recipe"]["steps"], steps * (rounds + 1))
+            spec = {**spec, "recipe": {**spec["recipe"], "steps": enough}}
             torch.set_num_threads(spec["recipe"]["threads"])
             crops = make_crops(spec, open_sets(lr, None), open_sets(hr, None))
             loops = [

@@ -1,12 +1,13 @@
 """One step of a training: forward, backward and Adam, run eagerly, compiled, or as one recorded CUDA graph."""
 
+import copy
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
@@ -15,6 +16,8 @@ from rlsp.models.initialisation import initialise_weights
 # Steps run before a graph is recorded: cuDNN and the allocator have to have settled (PyTorch's note on CUDA
 # graphs takes 3, and 11 for a model spread over processes).
 GRAPH_WARMUP = 3
+ADAM_EXECUTION = ("lr", "fused", "capturable")
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def learning_rate_at(step: int, recipe: dict[str, Any]) -> float:
@@ -74,7 +77,7 @@ class TrainingStep:
     Raises
     ------
     ConfigError
-        A CUDA graph was asked for with several processes.
+        A CUDA graph was asked for with several processes, or the model normalises over the batch that they share.
     """
 
     def __init__(self, model: VideoModel, recipe: dict[str, Any], processes: int = 1) -> None:
@@ -84,6 +87,10 @@ class TrainingStep:
         self.is_graph = recipe["execution"] == "graph" and on_gpu
         if self.is_graph and processes > 1:
             raise ConfigError("execution: expected eager or compile with several processes, got graph")
+        if processes > 1 and any(isinstance(module, BATCH_NORMS) for module in model.modules()):
+            raise ConfigError(
+                f"processes: expected 1, as {type(model).__name__} normalises over the batch, got {processes}"
+            )
         objective: nn.Module = Objective(model, recipe["precision"])
         if processes > 1:
             objective = DistributedDataParallel(objective, device_ids=[self.device] if on_gpu else None)
@@ -94,18 +101,13 @@ class TrainingStep:
         if self.is_graph:  # a recorded graph reads the rate from a tensor
             rate = torch.tensor(float(rate), device=self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=self.is_graph)
-        decay = recipe["ema"]
-        self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-            if decay is not None
-            else None
-        )
+        self.average = MovingAverage(model, recipe["ema"]) if recipe["ema"] is not None else None
         self._graphs: dict[tuple[torch.Size, torch.Size], _RecordedStep] = {}
 
     @property
     def result(self) -> VideoModel:
         """The model to measure and keep: the moving average where the recipe has one."""
-        return self.average.module if self.average is not None else self.model
+        return self.average.model if self.average is not None else self.model
 
     def __call__(self, lr: Tensor, hr: Tensor, learning_rate: float) -> Tensor:
         """Do one step of Adam; returns the mean squared error in squared grey levels, not synchronised.
@@ -125,7 +127,7 @@ class TrainingStep:
                 group["lr"] = learning_rate
         mse = self._replay(lr, hr) if self.is_graph else self.update(lr, hr)
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model)
         return mse
 
     def update(self, lr: Tensor, hr: Tensor) -> Tensor:
@@ -142,8 +144,9 @@ class TrainingStep:
     def _replay(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Replay the graph recorded for batches of this shape; the first few of them run eagerly."""
         key = (lr.shape, hr.shape)
-        recorded = self._graphs.setdefault(key, _RecordedStep(self))
-        return recorded(lr, hr)
+        if key not in self._graphs:  # shapes change once, late: the memory of the first graph is given back
+            self._graphs = {key: _RecordedStep(self)}
+        return self._graphs[key](lr, hr)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed training needs of the model, the optimiser and the average."""
@@ -156,9 +159,56 @@ class TrainingStep:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self.model.load_state_dict(saved["model"])
+        # How Adam runs depends on the device and the execution of this job, not on those of the one that saved.
+        own = [{key: group[key] for key in ADAM_EXECUTION} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, kept in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(kept)
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights and buffers, without a wait for the GPU.
+
+    Parameters
+    ----------
+    model : VideoModel
+        The model; its average begins with the weights after the first step.
+    decay : float
+        Weight of the average so far, for each step.
+    """
+
+    def __init__(self, model: VideoModel, decay: float) -> None:
+        self.model, self.count = copy.deepcopy(model).requires_grad_(False), 0
+        self._mix = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self, model: VideoModel) -> None:
+        """Take in the weights of one more step; whole numbers, such as counters, are copied."""
+        means, values = [], []
+        for mean, value in zip(self._tensors(self.model), self._tensors(model), strict=True):
+            if self.count == 0 or not mean.is_floating_point():
+                mean.copy_(value)
+            else:
+                means.append(mean)
+                values.append(value)
+        if means:
+            self._mix(means, values, None)
+        self.count += 1
+
+    @staticmethod
+    def _tensors(model: VideoModel) -> list[Tensor]:
+        return [*(parameter.detach() for parameter in model.parameters()), *model.buffers()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed training needs of the average."""
+        return {"model": self.model.state_dict(), "count": self.count}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(saved["model"])
+        self.count = saved["count"]
 
 
 class _RecordedStep:
@@ -167,15 +217,15 @@ class _RecordedStep:
     def __init__(self, step: TrainingStep) -> None:
         self.step, self.done = step, 0
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.stream = torch.cuda.Stream()  # a graph may not be recorded on the default stream
 
     def __call__(self, lr: Tensor, hr: Tensor) -> Tensor:
         if self.graph is None and self.done < GRAPH_WARMUP:
             self.done += 1
-            side = torch.cuda.Stream()  # a graph may not be recorded on the default stream
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
                 mse = self.step.update(lr, hr)
-            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(self.stream)
             return mse
         if self.graph is None:
             self.record(lr, hr)
@@ -188,5 +238,6 @@ class _RecordedStep:
         """Record the step on copies of the batch, whose memory later batches are copied to."""
         self.lr, self.hr = lr.clone(), hr.clone()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # thread_local: the thread that pins memory for the next batches may go on meanwhile
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             self.mse = self.step.update(self.lr, self.hr)

@@ -20,7 +20,7 @@ rule train:
         run=STUDY.pattern(run.id for run in STUDY.runs_of("trained")),
     conda:
         "../../envs/rlsp.yaml"
-    threads: lambda wildcards: STUDY.training(wildcards.run)["recipe"]["threads"]
+    threads: lambda wildcards: STUDY.training_threads(wildcards.run)
     resources:
         gpu=STUDY.training_gpus,
     params:
