@@ -78,12 +78,10 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
 def _fetch_listed(name: str, spec: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     from rlsp.download import Item, fetch_files
 
-    mirror = os.environ.get("RLSP_MIRROR")
-    base = (mirror or spec["base_url"]).rstrip("/")
+    base = (os.environ.get("RLSP_MIRROR") or spec["base_url"]).rstrip("/")
     items = [
         Item(
             url="/".join([base, row["repository"], row["commit"], urllib.parse.quote(row["path"])]),
-            mirrors=("/".join([base, name, urllib.parse.quote(row["path"])]),) if mirror else (),
             path=row["path"],
             bytes=int(row["bytes"]),
             sha256=row["sha256"],
