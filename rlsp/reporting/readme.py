@@ -244,7 +244,8 @@ def _seeds(means: pd.DataFrame) -> str:
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
     return (
-        f"seeds {', '.join(map(str, seeds))} (mean ± standard deviation over seeds, n - 1 in the denominator)"
+        f"seeds {', '.join(map(str, seeds))} (mean ± standard deviation over seeds, n - 1 in the denominator; "
+        f"without ±: seed {seeds[0]} only)"
     )
 
 
