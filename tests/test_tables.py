@@ -305,3 +305,9 @@ def write_unlike(folder):
     collect_tables([write_scores(folder, scores)], [], [], folder / "tables")
     write_tables(folder / "tables", made_study())
     return folder
+
+
+def test_a_gain_of_nothing_has_no_minus():
+    assert number_text(-0.004, 2, 0.01, sign="+") == "+0.00 ± 0.01"
+    assert number_text(-0.006, 2, sign="+") == "-0.01"
+    assert number_text(27.455, 2) == f"{27.455:.2f}"

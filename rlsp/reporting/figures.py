@@ -387,9 +387,13 @@ def plot_ablation(ablation: pd.DataFrame, study: dict[str, Any]) -> Figure | Non
     """
     rows = ablation[ablation["protocol"] == study["headline_protocol"]]
     rows = rows[rows["psnr"].notna()]
+    keys = ["dataset", "degradation", "recipe"]
+    rows = rows[
+        rows.groupby(keys, dropna=False)["row"].transform("size") > 1
+    ]  # one row alone compares nothing
     if rows.empty:
         return None
-    panels = list(rows.groupby(["dataset", "degradation", "recipe"], sort=False, dropna=False))
+    panels = list(rows.groupby(keys, sort=False, dropna=False))
     grid, columns = grid_shape(len(panels), 2)
     most = max(len(of_panel) for _, of_panel in panels)
     figure = new_figure(PAGE_WIDTH if columns > 1 else 5.0, 0.4 + grid * (0.8 + 0.42 * most))

@@ -22,10 +22,10 @@ class Section:
 
 
 def number_text(value: float, digits: int, spread: float | None = None, *, sign: str = "") -> str:
-    """Return a number with a fixed count of decimals, ``±`` a spread where there is one."""
+    """Return a number with a fixed count of decimals, never ``-0.00``, ``±`` a spread where there is one."""
     if pd.isna(value):
         return EMPTY
-    text = f"{value:{sign}.{digits}f}"
+    text = f"{round(value, digits) + 0.0:{sign}.{digits}f}"
     return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
 
 
