@@ -363,6 +363,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     run_models = {run.model for run in runs.values()}
     for model in config["ablation"]:
         check_known("ablation", model, run_models)
+    sweep = config["runtime"]["sweep"]
+    for key, models in (("also", config["runtime"]["also"]), ("sweep", [sweep] if sweep else [])):
+        for model in models:
+            check_known(f"runtime.{key}", model, config["models"])
     for model in config["runtime"]["skip"]:  # one that a changed study has no run of is skipped all the same
         check_known("runtime.skip", model, run_models | config["models"].keys())
     for dataset in config["pictures"]["clips"]:

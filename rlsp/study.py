@@ -192,13 +192,15 @@ class Study:
         return self.config["models"].get(self.runs[run_id].model, {}).get("arch")
 
     def timed_models(self) -> dict[str, dict[str, Any]]:
-        """Resolve the models to be timed: those of the study's runs, and the interpolation, less ``runtime.skip``."""
+        """Resolve the models to be timed: those of the runs and the interpolation, ``runtime.also``, less ``skip``."""
         specs = {}
         for run in self.runs.values():
             if run.origin == "interpolation":
                 specs[run.model] = {"arch": run.model, "scale": self.config["scale"]}
             elif run.model in self.config["models"]:
                 specs[run.model] = self.model(run.model)
+        for model in self.config["runtime"]["also"]:
+            specs.setdefault(model, self.model(model))
         skipped = self.config["runtime"]["skip"]
         return {model: spec for model, spec in specs.items() if model not in skipped}
 
@@ -420,6 +422,15 @@ class Study:
     def runtime(self) -> Path:
         """Raw run times."""
         return self.folder / "runtime" / f"{self.config['device']}.csv"
+
+    def runtime_cases(self) -> Path:
+        """What was timed, with how it went, its floors, memory and energy."""
+        return self.runtime().with_name(f"{self.config['device']}-cases.csv")
+
+    def sweeps(self) -> list[Path]:
+        """Raw run times of the cost curves, where the study wants them."""
+        path = self.runtime().with_name(f"{self.config['device']}-sweep.csv")
+        return [path] if self.config["runtime"]["sweep"] else []
 
     def all_scores(self) -> list[Path]:
         """Every table of scores."""
