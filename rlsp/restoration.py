@@ -4,22 +4,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlsp.clips import open_clips, write_manifest, write_png
-from rlsp.color import rgb_to_ycbcr, ycbcr_to_rgb
 from rlsp.degradation import phase
 from rlsp.devices import claim_device
+from rlsp.inference import Execution, FrameRestorer, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
-from rlsp.models.bicubic import upsample_bicubic
+from rlsp.pictures import PictureMaker
 from rlsp.weights import load_weights
 
-WRITERS = 2  # threads that add colour and write pictures beside the network
+WRITERS = 2  # threads that write pictures beside the network
 
 
 def windows(
@@ -56,9 +55,13 @@ def windows(
 
 
 def restore_stream(
-    model: VideoModel, frames: Iterable[np.ndarray], *, device: str = "cpu"
+    model: VideoModel,
+    frames: Iterable[np.ndarray],
+    *,
+    device: str = "cpu",
+    execution: Execution | None = None,
 ) -> Iterator[np.ndarray]:
-    """Restore a stream of LR frames, ``look_ahead`` frames behind the input.
+    """Restore a stream of LR frames, ``look_ahead`` frames behind the input (one more on a GPU).
 
     Parameters
     ----------
@@ -68,23 +71,58 @@ def restore_stream(
         LR frames, RGB.
     device : str
         Torch device.
+    execution : Execution, optional
+        Precision and mode; by default float32 in the fastest mode of the device.
 
     Yields
     ------
     ndarray, shape (scale * h, scale * w) or (scale * h, scale * w, 3), float32
         Luma of a "y" model (16..235 in range, not rounded), RGB (0..255) of an "rgb" model.
     """
-    model = model.to(device, memory_format=torch.channels_last)
-    carry: Any = None
-    with torch.inference_mode():
-        tensors = (torch.from_numpy(np.array(f)).to(device).permute(2, 0, 1)[None].float() for f in frames)
-        for window in windows(tensors, model.look_behind, model.look_ahead, model.missing_neighbour):
-            sr, carry = model.step(torch.stack(window, dim=1), carry)
-            yield (
-                sr[0].permute(1, 2, 0).cpu().numpy().squeeze(2)
-                if model.output == "y"
-                else (sr[0].permute(1, 2, 0).cpu().numpy())
-            )
+    restorer = FrameRestorer(model, device=device, execution=execution)
+    for (sr,) in to_host(_steps(restorer, frames), device):
+        yield sr[0, 0].numpy() if model.output == "y" else sr[0].permute(1, 2, 0).numpy()
+
+
+def restore_pictures(
+    model: VideoModel,
+    frames: Iterable[np.ndarray],
+    *,
+    phase: float,
+    device: str = "cpu",
+    execution: Execution | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Restore a stream of LR frames to 8-bit pictures, made on the device; see :func:`restore_stream`.
+
+    Parameters
+    ----------
+    phase : float
+        HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
+
+    Yields
+    ------
+    rgb : ndarray, shape (scale * h, scale * w, 3), uint8
+    y : ndarray, shape (scale * h, scale * w), uint8, or None
+        The luma that a "y" model put out.
+    """
+    pictures = PictureMaker(scale=model.scale, phase=phase, device=device)
+    restorer = FrameRestorer(model, device=device, execution=execution, pictures=pictures)
+    for rgb, *y in to_host(_steps(restorer, frames), device):
+        yield rgb[0].numpy(), y[0][0].numpy() if y else None
+
+
+def _steps(restorer: FrameRestorer, frames: Iterable[np.ndarray]) -> Iterator[tuple[Tensor, ...]]:
+    """Run a restorer over the frames of a clip, uploaded as 8 bits."""
+    model, device = restorer.model, restorer.device
+
+    def uploaded(frame: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]
+        return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor
+
+    restorer.start()
+    tensors = (uploaded(frame) for frame in frames)
+    for window in windows(tensors, model.look_behind, model.look_ahead, model.missing_neighbour):
+        yield restorer.step(torch.stack(window, dim=1))
 
 
 def to_picture(frame: np.ndarray) -> np.ndarray:
@@ -92,31 +130,14 @@ def to_picture(frame: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(frame, 0, 255)).astype(np.uint8)
 
 
-def colorize(luma: np.ndarray, lr: np.ndarray, *, scale: int, phase: float) -> np.ndarray:
-    """Add the chroma of the LR frame, bicubically up-sampled at the right phase, to a restored luma.
-
-    Parameters
-    ----------
-    luma : ndarray, shape (scale * h, scale * w)
-        Restored luma, BT.601 studio range.
-    lr : ndarray, shape (h, w, 3), uint8
-        The LR frame, RGB.
-    scale : int
-        Up-scaling factor.
-    phase : float
-        HR coordinate of the centre of LR pixel 0.
-
-    Returns
-    -------
-    ndarray, shape (scale * h, scale * w, 3), uint8
-        RGB.
-    """
-    chroma = upsample_bicubic(rgb_to_ycbcr(lr)[..., 1:], scale=scale, phase=phase)
-    return to_picture(ycbcr_to_rgb(np.concatenate([luma[..., None], chroma], axis=-1)))
-
-
 def restore_clip(
-    model: VideoModel, lr: Iterable[np.ndarray], folder: Path, *, phase: float, device: str = "cpu"
+    model: VideoModel,
+    lr: Iterable[np.ndarray],
+    folder: Path,
+    *,
+    phase: float,
+    device: str = "cpu",
+    execution: Execution | None = None,
 ) -> dict[str, list[str] | None]:
     """Restore a clip to 8-bit PNG pictures.
 
@@ -132,34 +153,29 @@ def restore_clip(
         HR coordinate of the centre of LR pixel 0, for the chroma.
     device : str
         Torch device.
+    execution : Execution, optional
+        Precision and mode; by default float32 in the fastest mode of the device.
 
     Returns
     -------
     dict
         ``rgb`` and ``y``: paths relative to the parent of ``folder``, or None.
     """
-    waiting: deque[np.ndarray] = deque()
 
-    def remember() -> Iterator[np.ndarray]:
-        for frame in lr:
-            waiting.append(np.asarray(frame))
-            yield waiting[-1]
-
-    def write(index: int, sr: np.ndarray, frame: np.ndarray) -> None:
-        rgb = colorize(sr, frame, scale=model.scale, phase=phase) if model.output == "y" else to_picture(sr)
+    def write(index: int, rgb: np.ndarray, y: np.ndarray | None) -> None:
         write_png(folder / "rgb" / f"{index:08d}.png", rgb)
-        if model.output == "y":
-            write_png(folder / "y" / f"{index:08d}.png", to_picture(sr))
+        if y is not None:
+            write_png(folder / "y" / f"{index:08d}.png", y)
 
     kinds = ("rgb", "y") if model.output == "y" else ("rgb",)
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     count = 0
-    # Colour and PNG take longer than a small network; a bounded queue keeps the memory constant.
+    # Compressing PNG takes longer than a small network; a bounded queue keeps the memory constant.
     with ThreadPoolExecutor(WRITERS) as pool:
         pending: deque[Future] = deque()
-        for sr in restore_stream(model, remember(), device=device):
-            pending.append(pool.submit(write, count, sr, waiting.popleft()))
+        for rgb, y in restore_pictures(model, lr, phase=phase, device=device, execution=execution):
+            pending.append(pool.submit(write, count, rgb, y))
             count += 1
             if len(pending) > 2 * WRITERS:
                 pending.popleft().result()

@@ -424,7 +424,7 @@ class Study:
         return self.folder / "runtime" / f"{self.config['device']}.csv"
 
     def runtime_cases(self) -> Path:
-        """What was timed, with how it went, its floors, memory and energy."""
+        """Table of what was timed, with how it went, its floors, memory and energy."""
         return self.runtime().with_name(f"{self.config['device']}-cases.csv")
 
     def sweeps(self) -> list[Path]:

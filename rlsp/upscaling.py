@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +15,9 @@ from rlsp.config import RELEASED, fill_defaults, read_config
 from rlsp.degradation import phase as phase_of
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError, DataError
+from rlsp.inference import Execution
 from rlsp.models.base import VideoModel
-from rlsp.restoration import colorize, restore_stream, to_picture
+from rlsp.restoration import restore_pictures
 from rlsp.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.weights import load_weights
 
@@ -97,9 +97,14 @@ def upscale(
 
 
 def upscale_frames(
-    model: VideoModel, frames: Iterable[np.ndarray], *, phase: float, device: str = "cpu"
+    model: VideoModel,
+    frames: Iterable[np.ndarray],
+    *,
+    phase: float,
+    device: str = "cpu",
+    execution: Execution | None = None,
 ) -> Iterator[np.ndarray]:
-    """Upscale a stream of frames to 8-bit RGB, ``model.look_ahead`` frames behind the input.
+    """Upscale a stream of frames to 8-bit RGB; see :func:`rlsp.restoration.restore_stream`.
 
     Parameters
     ----------
@@ -111,23 +116,16 @@ def upscale_frames(
         HR coordinate of the centre of LR pixel 0, for the chroma.
     device : str
         Torch device.
+    execution : Execution, optional
+        Precision and mode; by default float32 in the fastest mode of the device.
 
     Yields
     ------
     np.ndarray
         (scale * h, scale * w, 3) uint8 RGB.
     """
-    waiting: deque[np.ndarray] = deque()
-
-    def remember() -> Iterator[np.ndarray]:
-        for frame in frames:
-            waiting.append(frame)
-            yield frame
-
-    for sr in restore_stream(model, remember(), device=device):
-        lr = waiting.popleft()
-        is_luma = model.output == "y"
-        yield colorize(sr, lr, scale=model.scale, phase=phase) if is_luma else to_picture(sr)
+    for rgb, _ in restore_pictures(model, frames, phase=phase, device=device, execution=execution):
+        yield rgb
 
 
 def _check_paths(source: Path, target: Path, is_folder: bool) -> None:

@@ -3,16 +3,16 @@ import pytest
 import torch
 
 from rlsp.clips import open_clips, pack_clip, read_manifest, read_png, write_manifest
-from rlsp.color import rgb_to_y
 from rlsp.degradation import degrade
 from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.restoration import (
-    colorize,
     restore_by_interpolation,
     restore_dataset,
+    restore_pictures,
     restore_stream,
     restore_with_weights,
+    to_picture,
 )
 from rlsp.weights import save_weights
 
@@ -97,28 +97,6 @@ def read_manifest_of_frames(path):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize(("spec", "phase"), [(GAUSSIAN, 0), (BICUBIC, 1.5)])
-def test_chroma_lies_where_the_luma_lies(spec, phase):
-    """With the true luma, colour comes back; with the phase of the other degradation it is off at the edges."""
-    hr = smooth_clip(1)
-    lr = degrade(hr, spec)[0]
-    luma = rgb_to_y(hr[0])
-
-    def error(at):
-        return np.abs(
-            colorize(luma, lr, scale=4, phase=at)[8:-8, 8:-8].astype(float) - hr[0][8:-8, 8:-8]
-        ).mean()
-
-    assert error(phase) < 1.5
-    assert error(1.5 - phase) > 1.5 * error(phase)
-
-
-def test_rounding_keeps_the_luma_of_the_picture():
-    hr = smooth_clip(1)
-    restored = colorize(rgb_to_y(hr[0]), degrade(hr, GAUSSIAN)[0], scale=4, phase=0)
-    assert np.abs(rgb_to_y(restored) - rgb_to_y(hr[0])).max() < 1.0
-
-
 def test_interpolation_is_a_run_like_any_other(lr_manifest, tmp_path):
     target = tmp_path / "restored" / "made" / "manifest.json"
     restore_by_interpolation(lr_manifest, target, run="bicubic.gaussian", degradation=GAUSSIAN, threads=1)
@@ -143,6 +121,19 @@ def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
     streamed = list(restore_stream(tiny_model(), open_clips(lr_manifest)["a"]))[2]
     saved = read_png(tmp_path / "one" / "made" / "a" / "y" / "00000002.png")
     assert np.abs(saved - np.clip(streamed, 0, 255)).max() <= 0.501
+
+
+def test_pictures_are_the_rounded_stream():
+    lr = degrade(smooth_clip(3), GAUSSIAN)
+    streamed = list(restore_stream(tiny_model(), iter(lr)))
+    pictures = list(restore_pictures(tiny_model(), iter(lr), phase=0))
+    for sr, (rgb, y) in zip(streamed, pictures, strict=True):
+        assert np.array_equal(y, to_picture(sr))
+        assert rgb.shape == (64, 80, 3)
+    colors = list(restore_pictures(tiny_model(output="rgb"), iter(lr), phase=0))
+    for sr, (rgb, y) in zip(restore_stream(tiny_model(output="rgb"), iter(lr)), colors, strict=True):
+        assert y is None
+        assert np.array_equal(rgb, to_picture(sr))
 
 
 def test_missing_lr_is_named(tmp_path):

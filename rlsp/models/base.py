@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from rlsp.color import luma
 
 
+def in_layout_of(x: Tensor, weight: Tensor) -> Tensor:
+    """Lay a batch of pictures (N, C, h, w) out in memory as weights (outputs, inputs, rows, columns) are."""
+    is_last = weight.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+
+
 class VideoModel(nn.Module):
     """A method that restores a clip frame by frame.
 
@@ -54,6 +60,15 @@ class VideoModel(nn.Module):
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.to(memory_format=memory_format)
         return self
+
+    has_fixed_output = False  # whether every step writes the same memory
+
+    def fused(self, dtype: torch.dtype) -> "VideoModel | None":
+        """Make a faster form of this model for inference, its convolutions in `dtype`; None where there is none.
+
+        It restores the same pictures up to rounding; what it does with the carry and its output is its own affair.
+        """
+        return None
 
     def to_range(self, frames: Tensor) -> Tensor:
         """Scale pictures from [0, 255] to the model's input range."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlsp.models.base import VideoModel
+from rlsp.models.base import VideoModel, in_layout_of
 from rlsp.models.shuffle import shuffle_down
 
 STRIDE = 8  # FNet halves its input three times
@@ -176,7 +176,7 @@ class FRVSR(VideoModel):
         """
         _, _, h, w = current.shape
         frames = F.pad(torch.cat([previous, current], dim=1), (0, -w % STRIDE, 0, -h % STRIDE), "replicate")
-        flow = self.fnet(frames.contiguous(memory_format=torch.channels_last))
+        flow = self.fnet(in_layout_of(frames, self.fnet[0].weight))
         return self.max_flow * flow[:, :, :h, :w].float()
 
     def restore(self, frame: Tensor, estimate: Tensor, flow: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class FRVSR(VideoModel):
         """
         warped = warp(estimate, upsample_flow(flow, self.scale))
         x = torch.cat([frame, shuffle_down(warped, self.scale)], dim=1)
-        return self.srnet(x.contiguous(memory_format=torch.channels_last)).float()
+        return self.srnet(in_layout_of(x, self.srnet[0].weight)).float()
 
     def black(self, frame: Tensor) -> Tensor:
         """Make the estimate before the first LR frame ``(N, 3, h, w)``: zeros."""

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlsp.color import luma
-from rlsp.models.base import VideoModel
+from rlsp.models.base import VideoModel, in_layout_of
+from rlsp.models.fused import FusedRLSP
 from rlsp.models.shuffle import shuffle_down, shuffle_up
 
 
@@ -108,7 +109,7 @@ class RLSP(VideoModel):
             carry = frames.new_zeros(n, self.packed, h, w), frames.new_zeros(n, self.state_channels, h, w)
         feedback, state = carry
         x = torch.cat([frames, *([feedback] if self.feedback else []), state], dim=1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = in_layout_of(x, self.body[0].weight)
         for convolution in self.body:
             x = F.relu_(convolution(x))
         x = self.head(x)
@@ -131,6 +132,10 @@ class RLSP(VideoModel):
         base = self.base(frames[:, self.look_behind])
         carry = self.cell(self.to_range(frames).flatten(1, 2), base, carry)
         return shuffle_up(self.from_range(carry[0]), self.scale), carry
+
+    def fused(self, dtype: torch.dtype) -> FusedRLSP:
+        """Make the form with one buffer; see :class:`rlsp.models.fused.FusedRLSP`."""
+        return FusedRLSP(self, dtype)
 
     def loss(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Mean squared error, taken at LR resolution: shuffling down only reorders the terms of the mean."""

@@ -1,0 +1,288 @@
+"""Running a model one frame after another, in a chosen precision and way of execution."""
+
+import copy
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from rlsp.errors import ConfigError
+from rlsp.models.base import VideoModel
+from rlsp.models.initialisation import WEIGHTED
+from rlsp.pictures import PictureMaker
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MODES = {
+    "eager-nchw": "the module as it is, in torch's own order of memory",
+    "eager": "the module in channels-last order",
+    "compile": "the module in channels-last order, through torch.compile",
+    "fused": "the model's own form for inference, where it has one",
+    "graph": "the fastest form there is, as one CUDA graph",
+}
+GRAPH_WARMUP = 3  # steps before the recorded one, in which libraries choose kernels and take their memory
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a model is run.
+
+    Attributes
+    ----------
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        Of convolutions and matrix products; pictures stay float32. tf32: float32 whose products keep 10 bits of the
+        mantissa, on a GPU.
+    mode : str
+        One of :data:`MODES`.
+
+    Raises
+    ------
+    ConfigError
+        Either is unknown.
+    """
+
+    precision: str = "fp32"
+    mode: str = "eager"
+
+    def __post_init__(self) -> None:
+        """Refuse names that are not known."""
+        for name, value, known in (("precision", self.precision, DTYPES), ("mode", self.mode, MODES)):
+            if value not in known:
+                raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return DTYPES[self.precision]
+
+
+def fastest_execution(device: str, precision: str = "fp32") -> Execution:
+    """Choose the mode that restoring uses on a device: a CUDA graph on a GPU, the fused form elsewhere."""
+    return Execution(precision, "graph" if device.startswith("cuda") else "fused")
+
+
+@contextmanager
+def matrix_precision(precision: str) -> Iterator[None]:
+    """Allow TF32 for "tf32" alone, whatever is allowed outside."""
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32
+    convolution.allow_tf32 = product.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        convolution.allow_tf32, product.allow_tf32 = before
+
+
+class FrameRestorer:
+    """One model on one device that restores clips frame by frame, the state carried on.
+
+    Nothing waits for the device. What a step returns is overwritten by the next one.
+
+    Parameters
+    ----------
+    model : VideoModel
+        In evaluation mode. It is moved to the device; with a precision below float32 a copy is run instead.
+    device : str
+        Torch device.
+    execution : Execution, optional
+        By default float32 in the fastest mode; a model without a fused form runs as it is.
+    pictures : PictureMaker, optional
+        When there is one, steps return 8-bit pictures instead of what the model puts out.
+    """
+
+    def __init__(
+        self,
+        model: VideoModel,
+        *,
+        device: str,
+        execution: Execution | None = None,
+        pictures: PictureMaker | None = None,
+    ) -> None:
+        self.execution = execution or fastest_execution(device)
+        self.device, self.pictures = device, pictures
+        self.model = self._prepare(model)
+        self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
+        self._advance = self.model.step
+        if self.execution.mode == "compile":
+            self._advance = torch.compile(self.model.step, dynamic=False)
+        self._carry: Any = None
+        self._recorded: _RecordedFrame | None = None
+        self._is_recordable = self.execution.mode == "graph"
+        self._sr: Tensor | None = None
+
+    def _prepare(self, model: VideoModel) -> VideoModel:
+        """Bring the model into the form that runs."""
+        is_plain = self.execution.mode == "eager-nchw"
+        layout = torch.contiguous_format if is_plain else torch.channels_last
+        model = model.to(self.device, memory_format=layout)
+        if self.execution.mode in ("fused", "graph"):
+            fused = model.fused(self.execution.dtype)
+            if fused is not None:
+                return fused.eval()
+        if self.execution.dtype == torch.float32:
+            return model
+        lower = copy.deepcopy(model)  # cast once; autocast would cast the weights anew for every frame
+        for module in lower.modules():
+            if isinstance(module, WEIGHTED):
+                module.to(self.execution.dtype)
+        return lower
+
+    def start(self) -> None:
+        """Begin a clip."""
+        self._carry = None
+
+    @torch.inference_mode()
+    def step(self, window: Tensor) -> tuple[Tensor, ...]:
+        """Restore the next frame of the clip.
+
+        Parameters
+        ----------
+        window : Tensor, shape (N, look_behind + 1 + look_ahead, 3, h, w)
+            LR neighbours in order of time, in [0, 255], 8-bit or float32, on the device.
+
+        Returns
+        -------
+        tuple of Tensor
+            Without `pictures`: the output (N, colors, scale * h, scale * w), float32. With it: the RGB picture
+            (N, scale * h, scale * w, 3) and, of a luma model, the luma (N, scale * h, scale * w), both uint8.
+        """
+        if self._carry is None or not self._is_recordable:
+            outputs, self._carry = self.compute(window, self._carry)
+            return outputs
+        if self._recorded is None or not self._recorded.fits(window):
+            self._recorded = self._record(window)
+            if self._recorded is None:
+                return self.step(window)
+        outputs, self._carry = self._recorded(window, self._carry)
+        return outputs
+
+    def compute(self, window: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
+        """Restore one frame without a graph; returns what :meth:`step` does, and the carry."""
+        with ExitStack() as contexts:
+            contexts.enter_context(matrix_precision(self.execution.precision))
+            if self._is_autocast:
+                kind = torch.device(self.device).type
+                contexts.enter_context(torch.autocast(kind, self.execution.dtype, cache_enabled=False))
+            sr, carry = self._advance(window if self.model.has_fixed_output else window.float(), carry)
+        return self._finish(sr, window), carry
+
+    def _finish(self, sr: Tensor, window: Tensor) -> tuple[Tensor, ...]:
+        """Put the output where it always is, or make pictures of it."""
+        if self.pictures is not None:
+            rgb = self.pictures.rgb(sr, window[:, self.model.look_behind])
+            return (rgb, self.pictures.rounded(sr[:, 0])) if self.model.output == "y" else (rgb,)
+        if self.model.has_fixed_output:
+            return (sr,)
+        if self._sr is None or self._sr.shape != sr.shape:
+            self._sr = torch.empty_like(sr, memory_format=torch.contiguous_format)
+        return (self._sr.copy_(sr),)
+
+    def _record(self, window: Tensor) -> "_RecordedFrame | None":
+        """Record a step; a model that cannot be recorded runs without, and that is said once."""
+        try:
+            return _RecordedFrame(self.compute, window, self._carry)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._is_recordable = False
+            reason = str(error).strip().split("\n")[0]
+            print(
+                f"{type(self.model).__name__}: no CUDA graph of it ({reason}); running without",
+                file=sys.stderr,
+            )
+            return None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps replay a CUDA graph."""
+        return self._recorded is not None
+
+
+class _RecordedFrame:
+    """A step recorded as a CUDA graph on memory of its own, which windows and a new clip's carry are copied to."""
+
+    def __init__(self, compute: Any, window: Tensor, carry: Any) -> None:
+        self.window = window.clone()
+        self.held = pytree.tree_map(_cloned, carry)
+        stream = torch.cuda.Stream()  # a graph may not be recorded on the default stream
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            spare = pytree.tree_map(_cloned, carry)  # a step may change its carry in place
+            for _ in range(GRAPH_WARMUP):
+                _, spare = compute(self.window, spare)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        # thread_local: the thread that writes pictures may go on meanwhile
+        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+            self.outputs, after = compute(self.window, self.held)
+            carry_over(after, self.held)
+
+    def fits(self, window: Tensor) -> bool:
+        """Whether frames of this size and type are those that were recorded."""
+        return window.shape == self.window.shape and window.dtype == self.window.dtype
+
+    def __call__(self, window: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
+        self.window.copy_(window, non_blocking=True)
+        carry_over(carry, self.held)  # of the second frame of a clip; later it is the recorded one
+        self.graph.replay()
+        return self.outputs, self.held
+
+
+def _cloned(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def carry_over(after: Any, held: Any) -> None:
+    """Copy a carry into the memory of another of the same structure, in whatever order its tensors share memory."""
+    pairs = [
+        (new, old)
+        for new, old in zip(pytree.tree_leaves(after), pytree.tree_leaves(held), strict=True)
+        if isinstance(new, Tensor) and new is not old
+    ]
+    taken = {old.untyped_storage().data_ptr() for _, old in pairs}
+    sources = [new.clone() if new.untyped_storage().data_ptr() in taken else new for new, _ in pairs]
+    for source, (_, old) in zip(sources, pairs, strict=True):
+        old.copy_(source)
+
+
+def to_host(batches: Iterable[tuple[Tensor, ...]], device: str) -> Iterator[tuple[Tensor, ...]]:
+    """Bring outputs to the CPU, each while the device is at work on the next one.
+
+    Parameters
+    ----------
+    batches : iterable of tuple of Tensor
+        Outputs on the device that the next ones may overwrite.
+    device : str
+        Torch device. On a CPU the outputs are copied.
+
+    Yields
+    ------
+    tuple of Tensor
+        In memory that is not used again.
+    """
+    if not device.startswith("cuda"):
+        for outputs in batches:
+            yield tuple(output.clone() for output in outputs)
+        return
+    waiting: deque[tuple[tuple[Tensor, ...], torch.cuda.Event]] = deque()
+    for outputs in batches:
+        copies = tuple(torch.empty(o.shape, dtype=o.dtype, pin_memory=True) for o in outputs)
+        for host, output in zip(copies, outputs, strict=True):
+            host.copy_(output, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record()
+        waiting.append((copies, done))
+        if len(waiting) > 1:
+            yield _waited(*waiting.popleft())
+    while waiting:
+        yield _waited(*waiting.popleft())
+
+
+def _waited(copies: tuple[Tensor, ...], done: torch.cuda.Event) -> tuple[Tensor, ...]:
+    done.synchronize()
+    return copies
