@@ -82,14 +82,14 @@ def test_fused_form_reads_every_neighbour_and_keeps_its_memory():
 
 @pytest.mark.parametrize("layers", [3, 7])
 def test_bfloat16_keeps_the_pictures(layers):
-    """Fed back for 80 frames, the error is far below that of restoring and does not grow."""
+    """Fed back through the same 20 frames again and again, the error is far below that of restoring and stays."""
     model = lively_model(layers=layers, filters=32)
-    frames = sliding_frames((24, 32), 80)
+    frames = sliding_frames((24, 32), 20).repeat(4, 1, 1, 1)
     (exact,) = restore(model, frames)
     (rounded,) = restore(model, frames, execution=Execution("bf16", "fused"))
     assert not torch.equal(exact, rounded)
     assert psnr(exact, rounded) > 50
-    assert psnr(exact[60:], rounded[60:]) > psnr(exact[20:40], rounded[20:40]) - 1
+    assert psnr(exact[60:], rounded[60:]) > psnr(exact[20:40], rounded[20:40]) - 0.5
 
 
 @pytest.mark.parametrize("mode", ["eager-nchw", "eager", "fused"])
