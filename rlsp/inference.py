@@ -198,6 +198,11 @@ class FrameRestorer:
             return None
 
     @property
+    def carry(self) -> Any:
+        """What the next step starts from; None before a clip."""
+        return self._carry
+
+    @property
     def is_recorded(self) -> bool:
         """Whether steps replay a CUDA graph."""
         return self._recorded is not None

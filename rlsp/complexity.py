@@ -1,0 +1,63 @@
+"""What a model costs on paper: parameters, operations, and the bytes that it cannot do without."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from rlsp.models import build_model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the trainable numbers of a model."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(spec: dict[str, Any], lr_size: tuple[int, int]) -> float:
+    """Count the multiply-accumulate operations of one output frame, biases and element-wise work left out.
+
+    Parameters
+    ----------
+    spec : dict
+        Catalogue entry of the model.
+    lr_size : tuple of int
+        Height and width of the LR frames, in pixels.
+
+    Returns
+    -------
+    float
+        Number of multiply-accumulates.
+    """
+    with torch.device("meta"):
+        model = build_model(spec)
+        window = torch.empty(1, model.look_behind + 1 + model.look_ahead, 3, *lr_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.to("meta").step(window, None)
+    return counter.get_total_flops() / 2
+
+
+def count_bytes(window: Tensor, outputs: tuple[Tensor, ...], carry: Any, weights: int) -> int:
+    """Count the fewest bytes that a step moves: what is between its layers stays on the chip.
+
+    Parameters
+    ----------
+    window : Tensor
+        LR frames, read once.
+    outputs : tuple of Tensor
+        Written once.
+    carry : object
+        Read and written once, but for the outputs in it.
+    weights : int
+        Bytes of the weights, read once.
+    """
+    written = {output.data_ptr() for output in outputs}
+    carried = [
+        leaf for leaf in pytree.tree_leaves(carry) if isinstance(leaf, Tensor) and leaf.data_ptr() not in written
+    ]
+    return weights + _bytes(window) + sum(map(_bytes, outputs)) + 2 * sum(map(_bytes, carried))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
