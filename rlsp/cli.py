@@ -1,15 +1,18 @@
 """The command ``rlsp``: every step of the workflow by hand, and tools for one's own video."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rlsp.config import ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
 from rlsp.study import Study
 
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of rlsp.inference, which would import torch
 OWN_RATES = Path("results") / "training-rate"
 Command = Callable[[argparse.Namespace], None]
 
@@ -141,7 +144,9 @@ def restore_command(args: argparse.Namespace) -> None:
     else:
         device = args.device or study.config["device"]
         own = study.own_arch(run.id)
-        restore_with_weights(study.weights(run.id), lr, manifest, device=device, trusted_arch=own, **shared)
+        precision = args.precision or study.config["restore"]["precision"]
+        shared |= {"device": device, "precision": precision, "trusted_arch": own}
+        restore_with_weights(study.weights(run.id), lr, manifest, **shared)
 
 
 def adopt_command(args: argparse.Namespace) -> None:
@@ -194,20 +199,45 @@ def score_command(args: argparse.Namespace) -> None:
 
 def time_command(args: argparse.Namespace) -> None:
     """Time all models of a study side by side; nothing else should run on the machine meanwhile."""
-    from rlsp.runtime import time_models
+    from rlsp.runtime import Timing, time_models
 
     study = read_study(args)
-    timing = dict(study.config["runtime"])
-    timing.update({key: value for key in timing if (value := getattr(args, key)) is not None})
     table = args.output or study.runtime()
+    cases = args.output.with_name(f"{args.output.stem}-cases.csv") if args.output else study.runtime_cases()
     time_models(
         study.timed_models(),
         table,
+        cases,
         study=study.name,
-        timing=timing,
+        timing=Timing.from_config(study.config["runtime"] | _given(args, *Timing.__dataclass_fields__)),
+        device=args.device or study.config["device"],
+    )
+    print(table, cases, sep="\n")
+
+
+def sweep_command(args: argparse.Namespace) -> None:
+    """Time a model with frame size, clip length, filters and layers varied, for the cost curves."""
+    from rlsp.runtime import Timing
+    from rlsp.sweep import sweep_model
+
+    study = read_study(args)
+    model = args.model or study.config["runtime"]["sweep"] or study.config["reference_model"]
+    check_known("model", model, study.config["models"])
+    table = args.output or study.runtime().with_name(f"{study.config['device']}-sweep.csv")
+    sweep_model(
+        model,
+        study.model(model),
+        table,
+        study=study.name,
+        timing=Timing.from_config(study.config["runtime"] | _given(args, "repeats", "threads")),
         device=args.device or study.config["device"],
     )
     print(table)
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Keep the options that were given on the command line."""
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
 def tables_command(args: argparse.Namespace) -> None:
@@ -295,6 +325,7 @@ def upscale_command(args: argparse.Namespace) -> None:
         args.target,
         weights=args.weights,
         device=args.device or "auto",
+        precision=args.precision,
         threads=args.threads,
         data_root=args.data_root,
         crf=args.crf,
@@ -346,6 +377,24 @@ def positive(text: str) -> int:
     return number
 
 
+def frame_size(text: str) -> str | tuple[int, int]:
+    """Parse the name of a frame size, or HxW in LR pixels.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is neither.
+    """
+    if text in ("360p", "720p", "full-hd", "4k"):
+        return text
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or min(map(int, found.groups())) < 8:
+        raise argparse.ArgumentTypeError(
+            f"expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels, got {text!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="rlsp", description=__doc__)
@@ -380,25 +429,42 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--output", type=Path, help="CSV file (default: results/training-rate/<device>/training_rate.csv)"
     )
-    add("restore", restore_command, "study", "device", "threads", "run", "dataset")
+    sub = add("restore", restore_command, "study", "device", "threads", "run", "dataset")
+    sub.add_argument("--precision", choices=PRECISIONS, help="of the network (default: the study's)")
     add("adopt", adopt_command, "study", "run", "dataset")
     add("convert", convert_command, "study", "run")
     add("exactness", exactness_command, "study")
     add("score", score_command, "study", "workers", "run", "dataset")
     sub = add("time", time_command, "study", "device")
     sub.add_argument(
-        "--lr-size",
-        nargs=2,
-        type=positive,
-        metavar=("H", "W"),
-        help="LR frames, in pixels (default: the study's)",
+        "--sizes",
+        nargs="+",
+        type=frame_size,
+        metavar="SIZE",
+        help="frames: 360p, 720p, full-hd or 4k, or HxW of the LR frame in pixels (default: the study's)",
     )
-    sub.add_argument("--repeats", type=positive, help="timed frames of each model (default: the study's)")
     sub.add_argument(
-        "--warmup", type=positive, help="frames before the first timed one (default: the study's)"
+        "--grid",
+        action="store_true",
+        default=None,
+        help="every precision, mode, boundary, batch and size (default: the headline's)",
+    )
+    sub.add_argument("--repeats", type=positive, help="most samples of each case (default: the study's)")
+    sub.add_argument(
+        "--seconds", type=float, help="most time for the samples of a case (default: the study's)"
+    )
+    sub.add_argument(
+        "--warmup", type=positive, help="least frames before the first sample (default: the study's)"
     )
     sub.add_argument("--threads", type=positive, help="CPU threads (default: the study's)")
-    sub.add_argument("--output", type=Path, help="CSV file, times in ms per output frame")
+    sub.add_argument(
+        "--output", type=Path, help="CSV file, times in ms per output frame; the cases go to <name>-cases.csv"
+    )
+    sub = add("sweep", sweep_command, "study", "device")
+    sub.add_argument("--model", help="a model of the catalogue (default: the study's)")
+    sub.add_argument("--repeats", type=positive, help="most samples of each case (default: the study's)")
+    sub.add_argument("--threads", type=positive, help="CPU threads (default: the study's)")
+    sub.add_argument("--output", type=Path, help="CSV file")
     add("tables", tables_command, "study")
     sub = add("figures", figures_command)
     sub.add_argument(
@@ -429,6 +495,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("source", type=Path, help="video file, or folder of PNG pictures")
     sub.add_argument("target", type=Path, help="video file (.mp4 .m4v .mov .mkv), or folder for PNG pictures")
     sub.add_argument("--weights", required=True, help="released:7-48, released:7-64, or a .safetensors file")
+    sub.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="of the network; auto is bf16 where the device has it, else fp32",
+    )
     sub.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
     sub.add_argument("--data-root", type=Path, default=Path("data"), help="folder for downloads")
     sub.add_argument("--crf", type=float, default=16, help="quality of the video; lower is better")

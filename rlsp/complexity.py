@@ -54,7 +54,9 @@ def count_bytes(window: Tensor, outputs: tuple[Tensor, ...], carry: Any, weights
     """
     written = {output.data_ptr() for output in outputs}
     carried = [
-        leaf for leaf in pytree.tree_leaves(carry) if isinstance(leaf, Tensor) and leaf.data_ptr() not in written
+        leaf
+        for leaf in pytree.tree_leaves(carry)
+        if isinstance(leaf, Tensor) and leaf.data_ptr() not in written
     ]
     return weights + _bytes(window) + sum(map(_bytes, outputs)) + 2 * sum(map(_bytes, carried))
 

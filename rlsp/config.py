@@ -373,6 +373,10 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
         check_known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
     if config["reference_model"] is not None:
         check_known("reference_model", config["reference_model"], run_models)
+    for run_id in config["precisions"]["runs"]:
+        check_known(
+            "precisions.runs", run_id, {run.id for run in runs.values() if run.kind in ("trained", "weights")}
+        )
     for pair in config["released"]["exactness"]:
         for run_id in pair:
             check_known("released.exactness", run_id, runs)

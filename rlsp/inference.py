@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from rlsp.errors import ConfigError
+from rlsp.hardware import available_precisions
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import WEIGHTED
 from rlsp.pictures import PictureMaker
@@ -62,7 +63,28 @@ class Execution:
 
 
 def fastest_execution(device: str, precision: str = "fp32") -> Execution:
-    """Choose the mode that restoring uses on a device: a CUDA graph on a GPU, the fused form elsewhere."""
+    """Choose how clips are restored on a device: as a CUDA graph on a GPU, in the fused form elsewhere.
+
+    Parameters
+    ----------
+    device : str
+        Torch device.
+    precision : str
+        One of :data:`DTYPES` that the device has, or "auto": bfloat16 where the device multiplies in it, else float32.
+
+    Raises
+    ------
+    ConfigError
+        The device does not have the precision.
+    """
+    if precision != "fp32":
+        available = available_precisions(device)
+        if precision == "auto":
+            precision = "bf16" if "bf16" in available else "fp32"
+        elif precision not in available:
+            raise ConfigError(
+                f"precision: expected one of {', '.join(available)} on {device}, got {precision!r}"
+            )
     return Execution(precision, "graph" if device.startswith("cuda") else "fused")
 
 

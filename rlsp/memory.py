@@ -79,7 +79,9 @@ def serve(function: str) -> None:
         if not answer:
             is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
             answer = json.dumps(
-                {"killed": True} if is_killed else {"error": f"ended with status {status}", "out_of_memory": False}
+                {"killed": True}
+                if is_killed
+                else {"error": f"ended with status {status}", "out_of_memory": False}
             )
         print(answer, flush=True)
 

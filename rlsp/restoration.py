@@ -12,7 +12,7 @@ from torch import Tensor
 from rlsp.clips import open_clips, write_manifest, write_png
 from rlsp.degradation import phase
 from rlsp.devices import claim_device
-from rlsp.inference import Execution, FrameRestorer, to_host
+from rlsp.inference import Execution, FrameRestorer, fastest_execution, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.pictures import PictureMaker
@@ -189,7 +189,14 @@ def restore_clip(
 
 
 def restore_dataset(
-    model: VideoModel, lr_manifest: Path, manifest_path: Path, *, run: str, phase: float, device: str = "cpu"
+    model: VideoModel,
+    lr_manifest: Path,
+    manifest_path: Path,
+    *,
+    run: str,
+    phase: float,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> None:
     """Restore every clip of a data set; the manifest is written last.
 
@@ -207,12 +214,22 @@ def restore_dataset(
         HR coordinate of the centre of LR pixel 0.
     device : str
         "auto", "cpu" or "cuda".
+    precision : str
+        Of the network; see :func:`rlsp.inference.fastest_execution`.
+
+    Raises
+    ------
+    ConfigError
+        The device does not have the precision.
     """
     torch.set_flush_denormal(True)
     folder = manifest_path.parent
     with claim_device(device) as where:
+        execution = fastest_execution(where, precision)
         clips = {
-            name: restore_clip(model.eval(), clip, folder / name, phase=phase, device=where)
+            name: restore_clip(
+                model.eval(), clip, folder / name, phase=phase, device=where, execution=execution
+            )
             for name, clip in open_clips(lr_manifest).items()
         }
     write_manifest(manifest_path, {"run": run, "dataset": folder.name, "clips": clips})
@@ -227,12 +244,21 @@ def restore_with_weights(
     degradation: dict,
     threads: int,
     device: str,
+    precision: str = "fp32",
     trusted_arch: str | None = None,
 ) -> None:
     """Restore a data set with trained or released weights; see :func:`rlsp.weights.load_weights`."""
     torch.set_num_threads(threads)
     model, _ = load_weights(weights, trusted_arch=trusted_arch)
-    restore_dataset(model, lr_manifest, manifest_path, run=run, phase=phase(degradation), device=device)
+    restore_dataset(
+        model,
+        lr_manifest,
+        manifest_path,
+        run=run,
+        phase=phase(degradation),
+        device=device,
+        precision=precision,
+    )
 
 
 def restore_by_interpolation(

@@ -32,7 +32,12 @@ from rlsp.models.initialisation import WEIGHTED
 from rlsp.pictures import PictureMaker
 from rlsp.scenes import read_photograph
 
-SIZES = {"360p": (90, 160), "720p": (180, 320), "full-hd": (270, 480), "4k": (540, 960)}  # LR of the x4 output
+SIZES = {
+    "360p": (90, 160),
+    "720p": (180, 320),
+    "full-hd": (270, 480),
+    "4k": (540, 960),
+}  # LR of the x4 output
 BOUNDARIES = {
     "network": "float tensors on the device in and out",
     "rgb8": "8-bit RGB on the device in and out, the chroma of luma models included",
@@ -107,7 +112,9 @@ class Case:
     lr_size: tuple[int, int]
     boundary: str = "network"
     batch: int = 1
-    clip_length: int | None = None  # a sample is a whole clip of so many frames, or one frame of an endless one
+    clip_length: int | None = (
+        None  # a sample is a whole clip of so many frames, or one frame of an endless one
+    )
 
 
 def list_cases(specs: dict[str, dict[str, Any]], timing: Timing, device: str) -> list[Case]:
@@ -130,23 +137,32 @@ def list_cases(specs: dict[str, dict[str, Any]], timing: Timing, device: str) ->
     cases = []
     for model, spec in specs.items():
         ways = _ways(build_model(spec), precisions, on_gpu=on_gpu, is_grid=timing.grid)
-        cases += [Case(model, spec, way, size) for size in sizes for way in ways]
-        cases += [Case(model, spec, ways[-1], size, "rgb8") for size in sizes]
-        if timing.grid:
-            wider = [replace(case, batch=batch) for batch in GRID_BATCHES[1:] for case in cases if case.model == model]
-            rgb = [Case(model, spec, way, size, "rgb8") for size in sizes for way in ways[:-1]]
-            cases += [*rgb, *wider]
+        of_model = [Case(model, spec, way, size) for size in sizes for way in ways]
+        colored = ways if timing.grid else ways[-1:]
+        of_model += [Case(model, spec, way, size, "rgb8") for size in sizes for way in colored]
+        batches = GRID_BATCHES if timing.grid else GRID_BATCHES[:1]
+        cases += [replace(case, batch=batch) for batch in batches for case in of_model]
     return cases
 
 
 def _ways(model: VideoModel, precisions: list[str], *, on_gpu: bool, is_grid: bool) -> list[Execution]:
     """List how a model is run, the fastest way last."""
+    if not any(isinstance(module, WEIGHTED) for module in model.modules()):
+        return [
+            Execution("fp32", "eager")
+        ]  # interpolation: there is nothing to multiply in another precision
     has_fused = model.fused(torch.float32) is not None
     best = "graph" if on_gpu else "fused" if has_fused else "eager"
     low = [precision for precision in ("bf16", "fp16") if precision in precisions]
     fastest = Execution(low[0] if low else "fp32", best)
     if is_grid:
-        modes = ["eager-nchw", "eager", "compile", *(["fused"] if has_fused else []), *(["graph"] if on_gpu else [])]
+        modes = [
+            "eager-nchw",
+            "eager",
+            "compile",
+            *(["fused"] if has_fused else []),
+            *(["graph"] if on_gpu else []),
+        ]
         ways = [Execution(precision, mode) for precision in precisions for mode in modes]
     else:
         ways = [Execution("fp32", "eager-nchw"), Execution("fp32", "eager")]
@@ -520,7 +536,7 @@ def time_models(
             "lr_height": case.lr_size[0], "lr_width": case.lr_size[1], "boundary": case.boundary,
             "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,
         }  # fmt: skip
-        gmac = count_macs(case.spec, case.lr_size) / 1e9
+        gmac = _count_gmac(case)
         outcomes.append(row | _outcome(case, measured, ceilings, gmac, busy))
         facts = {"parameters": count_parameters(build_model(case.spec)), "gmac_per_frame": gmac}
         samples += [row | facts | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)]
@@ -542,8 +558,16 @@ def measure_ceilings(precisions: Iterable[str], device: str) -> dict[str, float]
     return rates | {"bandwidth": measure_bandwidth(device)}
 
 
+def _count_gmac(case: Case) -> float | None:
+    """Count the operations of a frame; None for a model that runs on numbers only."""
+    try:
+        return count_macs(case.spec, case.lr_size) / 1e9
+    except Exception:
+        return None
+
+
 def _outcome(
-    case: Case, measured: Measured, ceilings: dict[str, float], gmac: float, busy: str
+    case: Case, measured: Measured, ceilings: dict[str, float], gmac: float | None, busy: str
 ) -> dict[str, Any]:
     """How a case went, beside the least time that its operations and its bytes take on this device."""
     rate, bandwidth = ceilings[case.execution.precision], ceilings["bandwidth"]
@@ -554,8 +578,10 @@ def _outcome(
         "is_stable": measured.is_stable,
         "matrix_tflops": rate / 1e12,
         "bandwidth_gbs": bandwidth / 1e9,
-        "floor_compute_ms": 2 * gmac * 1e9 / rate * 1000,
-        "floor_memory_ms": None if measured.fewest_bytes is None else measured.fewest_bytes / bandwidth * 1000,
+        "floor_compute_ms": None if gmac is None else 2 * gmac * 1e9 / rate * 1000,
+        "floor_memory_ms": None
+        if measured.fewest_bytes is None
+        else measured.fewest_bytes / bandwidth * 1000,
         "energy_j": measured.energy_j,
         "clock_mhz": statistics.median(measured.clocks_mhz) if measured.clocks_mhz else None,
         "temperature_c": max(measured.temperatures_c, default=None),

@@ -204,6 +204,11 @@ class Study:
         skipped = self.config["runtime"]["skip"]
         return {model: spec for model, spec in specs.items() if model not in skipped}
 
+    def swept_model(self) -> dict[str, Any] | None:
+        """Resolve the model of the cost curves, where the study wants them."""
+        name = self.config["runtime"]["sweep"]
+        return self.model(name) if name else None
+
     def facts(self) -> dict[str, Any]:
         """Resolve what tables and figures need to know besides the rows."""
         runs = self.runs.values()
@@ -488,6 +493,31 @@ class Study:
             self.restored(run_id, self.runs[run_id].test_sets[0]) for run_id in self.exactness_pairs()[name]
         ]
 
+    def compared_precisions(self) -> dict[str, dict[str, Any]]:
+        """Resolve the runs whose precisions are compared: model, weights, and manifests of LR and HR clips."""
+        return {
+            run.id: {
+                "model": run.model,
+                "weights": str(self.weights(run.id)),
+                "trusted_arch": self.own_arch(run.id),
+                "clips": {
+                    dataset: [str(self.test_lr(run.id, dataset)), str(self.clips(dataset))]
+                    for dataset in run.test_sets
+                },
+            }
+            for run in (self.run(name, "trained", "weights") for name in self.config["precisions"]["runs"])
+        }
+
+    def precision_inputs(self) -> list[str]:
+        """List the files that comparing precisions reads."""
+        compared = self.compared_precisions().values()
+        manifests = [path for run in compared for pair in run["clips"].values() for path in pair]
+        return sorted({*manifests, *(run["weights"] for run in compared)})
+
+    def precisions(self) -> list[Path]:
+        """Table of compared precisions, in a study that has one."""
+        return [self.tables() / "precisions.csv"] if self.config["precisions"]["runs"] else []
+
     def full_frames(self) -> dict[str, int]:
         """Frames of the downloaded test clips before a study takes the first ones only."""
         specs = [self.config["datasets"][name] for name in self.test_sets]
@@ -506,7 +536,7 @@ class Study:
         """List what a study is complete with."""
         checks = [self.folder / "exactness" / f"{name}.csv" for name in self.exactness_pairs()]
         comparisons = [self.lr_comparison(name) for name in self.config["compare_lr"]]
-        return [self.folder / "report.html", *checks, *comparisons]
+        return [self.folder / "report.html", *checks, *comparisons, *self.precisions()]
 
 
 def study_files(config_files: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from rlsp.config import RELEASED, fill_defaults, read_config
 from rlsp.degradation import phase as phase_of
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError, DataError
-from rlsp.inference import Execution
+from rlsp.inference import Execution, fastest_execution
 from rlsp.models.base import VideoModel
 from rlsp.restoration import restore_pictures
 from rlsp.video import FORMATS, picture_source, picture_target, say, video_source, video_target
@@ -28,6 +28,7 @@ def upscale(
     *,
     weights: str,
     device: str = "auto",
+    precision: str = "auto",
     threads: int | None = None,
     data_root: Path,
     crf: float = 16,
@@ -50,6 +51,9 @@ def upscale(
         A file of :mod:`rlsp.weights`, or ``released:7-48`` or ``released:7-64``, which are downloaded once.
     device : {"auto", "cpu", "cuda"}
         "auto" takes a GPU when there is one.
+    precision : str
+        Of the network; "auto" takes bfloat16 where the device multiplies in it, which changes PSNR by less than
+        0.01 dB; see :func:`rlsp.inference.fastest_execution`.
     threads : int, optional
         CPU threads of the model, the decoder and the encoder; by default what each likes best.
     data_root : Path
@@ -64,7 +68,8 @@ def upscale(
     Raises
     ------
     ConfigError
-        Source and target are the same, the target is of no known kind, or the released name is unknown.
+        Source and target are the same, the target is of no known kind, the released name is unknown, or the
+        device does not have the precision.
     DataError
         The source is missing, holds no video or cannot be decoded, the weights cannot be read, or the
         target cannot be written.
@@ -85,9 +90,11 @@ def upscale(
         say(f"{weights}: licence {metadata['licence']}")
     open_source = picture_source(source, frame_rate) if source.is_dir() else video_source(source, threads)
     with claim_device(device) as where, open_source as reader:
+        execution = fastest_execution(where, precision)
         open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
         with open_target as writer:
-            restored = upscale_frames(model, reader.frames(writer.copy), phase=phase, device=where)
+            frames = reader.frames(writer.copy)
+            restored = upscale_frames(model, frames, phase=phase, device=where, execution=execution)
             shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
             count = 0
             for count, picture in enumerate(shown, 1):  # noqa: B007

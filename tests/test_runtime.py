@@ -1,5 +1,7 @@
 import csv
+import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -7,15 +9,29 @@ import torch
 
 from rlsp import runtime
 from rlsp.devices import claim_device, describe_device
-from rlsp.errors import ConfigError, DataError
+from rlsp.errors import ConfigError
+from rlsp.hardware import DeviceMonitor, Reading
+from rlsp.inference import Execution
 from rlsp.models.base import VideoModel
-from rlsp.runtime import COLUMNS, Timing, measure_samples, sliding_frames, time_models
+from rlsp.runtime import (
+    CASE_COLUMNS,
+    COLUMNS,
+    Case,
+    TimedCase,
+    Timing,
+    list_cases,
+    measure_cases,
+    sliding_frames,
+    time_models,
+)
 
 SPECS = {
     "small": {"arch": "rlsp", "layers": 2, "filters": 4, "scale": 4},
     "large": {"arch": "rlsp", "layers": 7, "filters": 64, "scale": 4},
     "bicubic": {"arch": "bicubic", "scale": 4, "phase": 0},
 }
+QUICK = Timing(sizes=[[16, 24]], repeats=3, warmup=1, seconds=0.5, threads=1)
+CEILINGS = {"fp32": 1e11, "tf32": 2e11, "bf16": 4e11, "fp16": 4e11}
 
 
 class Sleeper(VideoModel):
@@ -30,52 +46,227 @@ class Sleeper(VideoModel):
         return torch.full((n, 1, 4 * h, 4 * w), float("nan") if carry == "break" else 1.0), carry
 
 
+class Breaking(Sleeper):
+    def step(self, frames, carry):
+        return super().step(frames, "break")
+
+
+class Failing(Sleeper):
+    def step(self, frames, carry):
+        raise RuntimeError("there is no such kernel\nbut many lines")
+
+
+class Greedy(Sleeper):
+    """A model for which there is no room beside another one, or never."""
+
+    live, always = 0, False
+
+    def step(self, frames, carry):
+        if Greedy.live > 1 or Greedy.always:
+            raise torch.OutOfMemoryError("no room")
+        return super().step(frames, carry)
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Models of this file, without processes for their memory and without products for the ceilings."""
+    here = types.ModuleType("made_models")
+    for kind in (Sleeper, Breaking, Failing, Greedy):
+        setattr(here, kind.__name__, kind)
+    monkeypatch.setitem(sys.modules, "made_models", here)
+    monkeypatch.setattr(runtime, "_probe_memory", lambda found, threads: None)
+    monkeypatch.setattr(runtime, "measure_matrix_rate", lambda device, precision: CEILINGS[precision])
+    monkeypatch.setattr(runtime, "measure_bandwidth", lambda device: 1e10)
+    monkeypatch.setattr(runtime, "busy_reason", lambda device: "other processes use 1.0 of 2 cores")
+
+
+def made_case(kind, **changes):
+    return Case(kind, {"arch": f"made_models:{kind}"}, Execution("fp32", "eager"), (8, 8), **changes)
+
+
+def read(path):
+    return list(csv.DictReader(path.open()))
+
+
 def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path):
-    table = tmp_path / "runtime" / "cpu.csv"
-    timing = {"lr_size": [24, 32], "repeats": 3, "warmup": 1, "threads": 1}
-    time_models(SPECS, table, study="test", timing=timing, device="cpu")
-    rows = list(csv.DictReader(table.open()))
+    table, cases = tmp_path / "runtime" / "cpu.csv", tmp_path / "runtime" / "cpu-cases.csv"
+    time_models(SPECS, table, cases, study="test", timing=QUICK, device="cpu")
+    rows, outcomes = read(table), read(cases)
     assert list(rows[0]) == COLUMNS
-    assert [(row["model"], row["repeat"]) for row in rows] == [(m, str(r)) for m in SPECS for r in range(3)]
-    by_model = {row["model"]: row for row in rows}
-    assert by_model["large"]["parameters"] == "282128"
-    assert float(by_model["large"]["gmac_per_frame"]) == pytest.approx(281_664 * 24 * 32 / 1e9)
+    assert list(outcomes[0]) == CASE_COLUMNS
+    assert {row["status"] for row in outcomes} == {"ok"}
+    way = ("model", "precision", "mode", "boundary", "batch", "lr_height", "lr_width")
+    ways = [tuple(row[key] for key in way) for row in outcomes]
+    assert len(set(ways)) == len(ways)
+    kept = [(*(row[key] for key in way), row["repeat"]) for row in rows]
+    assert kept == [(*one, str(n)) for one in ways for n in range(3)]
+    large = next(row for row in rows if row["model"] == "large")
+    assert large["parameters"] == "282128"
+    assert float(large["gmac_per_frame"]) == pytest.approx(281_664 * 16 * 24 / 1e9)
     assert all(float(row["runtime_ms"]) > 0 for row in rows)
-    assert float(by_model["large"]["peak_memory_mb"]) > 0
-    assert (by_model["small"]["lr_height"], by_model["small"]["lr_width"]) == ("24", "32")
+    assert float(large["peak_memory_mb"]) > 0
+    assert (large["lr_height"], large["lr_width"]) == ("16", "24")
 
 
-def test_clock_is_right(monkeypatch):
-    monkeypatch.setattr(runtime, "build_for_timing", lambda spec: Sleeper())
-    samples = measure_samples({"sleeper": {}}, Timing((8, 8), 5, 1, 1), "cpu")["sleeper"]
-    assert 20 <= np.median(samples) < 40
+def test_headline_runs_every_model_in_the_same_plain_way_and_in_its_fastest():
+    cases = list_cases(SPECS, QUICK, "cpu")
+    way = {(case.model, case.execution.precision, case.execution.mode, case.boundary) for case in cases}
+    for model in ("small", "large"):
+        assert {(model, "fp32", mode, "network") for mode in ("eager-nchw", "eager", "fused")} <= way
+        assert [case.execution.mode for case in cases if (case.model, case.boundary) == (model, "rgb8")] == [
+            "fused"
+        ]
+    assert {w for w in way if w[0] == "bicubic"} == {
+        ("bicubic", "fp32", "eager", b) for b in ("network", "rgb8")
+    }
+    assert {case.batch for case in cases} == {1}
 
 
-def test_models_take_turns(monkeypatch):
+def test_grid_has_everything(monkeypatch):
+    monkeypatch.setattr(runtime, "available_precisions", lambda device: ["fp32", "tf32", "bf16", "fp16"])
+    timing = Timing(grid=True)
+    cases = list_cases(
+        {"large": SPECS["large"], "peer": {"arch": "frvsr", "blocks": 1, "filters": 4}}, timing, "cuda:0"
+    )
+    assert len(set(cases)) == len(cases)
+    assert timing.lr_sizes("cuda:0") == [(270, 480), (180, 320), (540, 960)]
+    of = {name: [case for case in cases if case.model == name] for name in ("large", "peer")}
+    # precisions x modes x sizes x boundaries x batches; the peer has no fused form
+    assert (len(of["large"]), len(of["peer"])) == (4 * 5 * 3 * 2 * 2, 4 * 4 * 3 * 2 * 2)
+
+
+def test_headline_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtime, "available_precisions", lambda device: ["fp32", "tf32", "bf16", "fp16"])
+    cases = list_cases({"large": SPECS["large"]}, Timing(), "cuda:0")
+    ways = [(case.execution.precision, case.execution.mode, case.boundary) for case in cases]
+    assert ways == [
+        ("fp32", "eager-nchw", "network"), ("fp32", "eager", "network"), ("tf32", "eager", "network"),
+        ("bf16", "eager", "network"), ("fp16", "graph", "network"), ("bf16", "graph", "network"),
+        ("bf16", "graph", "rgb8"),
+    ]  # fmt: skip
+    assert {case.lr_size for case in cases} == {(270, 480)}
+
+
+def test_clock_is_right(in_process):
+    frame, clip, batch = (
+        made_case("Sleeper"),
+        made_case("Sleeper", clip_length=3),
+        made_case("Sleeper", batch=4),
+    )
+    found = measure_cases([frame, clip, batch], QUICK, "cpu")
+    medians = [np.median(found[case].samples) for case in (frame, clip, batch)]
+    assert 20 <= medians[0] < 40
+    assert 60 <= medians[1] < 120  # a whole clip
+    assert 5 <= medians[2] < 10  # per frame: four clips advance in one step
+
+
+def test_models_take_turns(in_process, monkeypatch):
     order = []
-
-    class Noting(Sleeper):
-        def __init__(self, name):
-            super().__init__()
-            self.name = name
-
-        def step(self, frames, carry):
-            order.append(self.name)
-            return super().step(frames, carry)
-
-    monkeypatch.setattr(runtime, "build_for_timing", lambda spec: Noting(spec["name"]))
-    measure_samples({name: {"name": name} for name in "abc"}, Timing((8, 8), 3, 1, 1), "cpu")
-    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    monkeypatch.setattr(TimedCase, "step", lambda self: order.append(self.case.model))
+    monkeypatch.setattr(TimedCase, "warm_up", lambda self, least, seconds: (1, True))
+    monkeypatch.setattr(TimedCase, "fewest_bytes", lambda self: 1.0)
+    cases = [Case(name, SPECS["small"], Execution(), (8, 8)) for name in "abc"]
+    measure_cases(cases, QUICK, "cpu")
+    assert "".join(order) == "abc" + "bca" + "cab"
 
 
-def test_output_that_is_not_finite_spoils_the_measurement(monkeypatch):
-    class Breaking(Sleeper):
-        def step(self, frames, carry):
-            return super().step(frames, "break")
+def test_slow_case_gets_fewer_samples_but_three(in_process):
+    slow, timing = made_case("Sleeper"), Timing(repeats=40, warmup=1, seconds=0.01, threads=1)
+    assert len(measure_cases([slow], timing, "cpu")[slow].samples) == 3
 
-    monkeypatch.setattr(runtime, "build_for_timing", lambda spec: Breaking())
-    with pytest.raises(DataError, match="model bad: output is not finite"):
-        measure_samples({"bad": {}}, Timing((8, 8), 1, 1, 1), "cpu")
+
+def test_warm_up_goes_on_until_the_time_is_stable(in_process, monkeypatch):
+    timed = TimedCase(made_case("Sleeper"), "cpu")
+    times = iter([100.0] * 3 + [50, 40, 30, 25, 22, 20, 19, 18, 17.5] + [17.0] * 50)
+    monkeypatch.setattr(timed, "sample", lambda: next(times))
+    frames, is_stable = timed.warm_up(3, 60)
+    assert is_stable
+    assert 16 <= frames <= 20
+    monkeypatch.setattr(timed, "sample", lambda: next(falling))
+    falling = iter(np.geomspace(1000, 1, 40))
+    assert timed.warm_up(3, 0.0) == (2, False)
+
+
+def test_one_that_fails_spoils_nothing(in_process, tmp_path):
+    specs = {name: {"arch": f"made_models:{name}"} for name in ("Failing", "Breaking", "Sleeper")}
+    table, cases = tmp_path / "a.csv", tmp_path / "a-cases.csv"
+    time_models(specs, table, cases, study="test", timing=QUICK, device="cpu")
+    status = {(row["model"], row["boundary"]): row["status"] for row in read(cases)}
+    assert status["Failing", "network"] == "failed: RuntimeError: there is no such kernel"
+    assert status["Breaking", "network"] == "output is not finite after 3 samples"
+    assert status["Sleeper", "network"] == "ok"
+    assert {row["model"] for row in read(table) if row["boundary"] == "network"} == {"Sleeper"}
+
+
+def test_one_that_finds_no_room_is_timed_alone(in_process, monkeypatch):
+    monkeypatch.setattr(Greedy, "live", 2)
+    greedy, other = made_case("Greedy"), made_case("Sleeper")
+    groups = []
+    original = runtime._measure_group
+
+    def counting(group, *rest):
+        groups.append([case.model for case in group])
+        Greedy.live = len(group)
+        return original(group, *rest)
+
+    monkeypatch.setattr(runtime, "_measure_group", counting)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    found = measure_cases([greedy, other], QUICK, "cpu")
+    assert groups == [["Greedy", "Sleeper"], ["Greedy"]]
+    assert [found[case].status for case in (greedy, other)] == ["ok", "ok"]
+    assert len(found[greedy].samples) == 3
+    monkeypatch.setattr(Greedy, "always", True)
+    found = measure_cases([greedy, other], QUICK, "cpu")
+    assert [found[case].status for case in (greedy, other)] == ["out of memory", "ok"]
+
+
+def test_memory_that_cannot_be_had_is_a_status(tmp_path):
+    """In a process of its own, whose address space is too small for the model."""
+    case = Case("huge", SPECS["small"], Execution(), (4000, 4000), batch=4000)
+    found = measure_cases([case], QUICK, "cpu")[case]
+    assert found.status == "out of memory"
+    assert not found.samples
+
+
+def test_floors_are_operations_and_bytes_over_what_the_device_can_do(in_process, tmp_path, capsys):
+    table, cases = tmp_path / "a.csv", tmp_path / "a-cases.csv"
+    time_models({"large": SPECS["large"]}, table, cases, study="test", timing=QUICK, device="cpu")
+    row = next(row for row in read(cases) if (row["mode"], row["boundary"]) == ("eager", "network"))
+    macs, pixels = 281_664 * 16 * 24, 16 * 24
+    assert float(row["floor_compute_ms"]) == pytest.approx(2 * macs / 1e11 * 1000)
+    # three float frames, the weights, luma at HR; feedback and state in and out
+    fewest = 4 * (9 * pixels + 282_128 + 16 * pixels + 2 * (16 + 64) * pixels)
+    assert float(row["floor_memory_ms"]) == pytest.approx(fewest / 1e10 * 1000)
+    assert row["busy"] == "other processes use 1.0 of 2 cores"
+    assert (
+        "warning: other processes use 1.0 of 2 cores; the times will be too long" in capsys.readouterr().err
+    )
+
+
+def test_state_of_the_device_is_noted(in_process, monkeypatch, tmp_path):
+    class Made(DeviceMonitor):
+        energy = 0.0
+
+        def read(self):
+            return Reading(clock_mhz=1500, temperature_c=61, throttled=True)
+
+        def energy_j(self):
+            Made.energy += 3.0
+            return Made.energy
+
+    monkeypatch.setattr(runtime, "DeviceMonitor", Made)
+    monkeypatch.setattr(runtime, "ENERGY_SECONDS", 0.1)
+    spec = {"Sleeper": {"arch": "made_models:Sleeper"}}
+    time_models(spec, tmp_path / "a.csv", tmp_path / "b.csv", study="test", timing=QUICK, device="cpu")
+    row = read(tmp_path / "b.csv")[0]
+    assert (float(row["clock_mhz"]), float(row["temperature_c"])) == (1500, 61)
+    assert 3 / 7 < float(row["energy_j"]) < 3 / 3  # 3 J over the four to six frames of a tenth of a second
+    assert row["busy"].endswith("the clocks were held down (power or heat)")
+
+
+def test_sizes_by_name_or_by_pixels():
+    assert Timing(sizes=["4k", [24, 32]]).lr_sizes("cpu") == [(540, 960), (24, 32)]
+    assert (Timing().lr_sizes("cpu"), Timing().lr_sizes("cuda:0")) == ([(90, 160)], [(270, 480)])
 
 
 def test_frames_are_a_moving_photograph_of_any_size():
@@ -104,7 +295,13 @@ def test_asking_for_a_gpu_without_one():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_time_on_a_gpu(tmp_path):
-    timing = {"lr_size": [24, 32], "repeats": 3, "warmup": 1, "threads": 1}
-    time_models(SPECS, tmp_path / "cuda.csv", study="test", timing=timing, device="cuda")
-    assert len((tmp_path / "cuda.csv").read_text().splitlines()) == 10
+@pytest.mark.parametrize("grid", [False, True])
+def test_time_on_a_gpu(tmp_path, grid):
+    timing = Timing(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)
+    specs = SPECS | {"frvsr": {"arch": "frvsr", "blocks": 1, "filters": 8}}
+    time_models(
+        specs, tmp_path / "cuda.csv", tmp_path / "cases.csv", study="test", timing=timing, device="cuda"
+    )
+    rows = read(tmp_path / "cases.csv")
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["mode"] for row in rows} >= {"eager-nchw", "eager", "graph"}

@@ -20,6 +20,7 @@ rule restore:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
+        precision=STUDY.config["restore"]["precision"],
         device=STUDY.config["device"],
         arch=lambda wildcards: STUDY.own_arch(wildcards.run),
     script:
@@ -42,7 +43,7 @@ rule interpolate:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
-        code=source_hash("restoration", "models", "color"),
+        code=source_hash(*RESTORING_MODULES),
     script:
         "../scripts/interpolate.py"
 
@@ -83,3 +84,26 @@ rule score:
         code=source_hash("scoring", "metrics", "color"),
     script:
         "../scripts/score.py"
+
+
+rule compare_precisions:
+    input:
+        STUDY.precision_inputs(),
+    output:
+        STUDY.tables() / "precisions.csv",
+    log:
+        RESULTS / "logs/compare_precisions.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    threads: STUDY.config["restore"]["threads"]
+    resources:
+        gpu=STUDY.gpus,
+    params:
+        runs=STUDY.compared_precisions(),
+        study=STUDY.name,
+        precisions=STUDY.config["precisions"]["compare"],
+        long_clip=STUDY.config["precisions"]["long_clip"],
+        device=STUDY.config["device"],
+        code=source_hash("precisions", *RESTORING_MODULES),
+    script:
+        "../scripts/compare_precisions.py"

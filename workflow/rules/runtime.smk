@@ -1,9 +1,10 @@
-# Run times: all models of the study, interleaved, in one job that has the machine to itself.
+# Run times: everything that is timed in one job has the machine to itself.
 
 
 rule time:
     output:
-        STUDY.runtime(),
+        samples=STUDY.runtime(),
+        cases=STUDY.runtime_cases(),
     log:
         RESULTS / "logs/time.log",
     conda:
@@ -17,6 +18,27 @@ rule time:
         study=STUDY.name,
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
-        code=source_hash("runtime", "models"),
+        code=source_hash(*TIMING_MODULES),
     script:
         "../scripts/time.py"
+
+
+rule sweep:
+    output:
+        STUDY.runtime().with_name(f"{STUDY.config['device']}-sweep.csv"),
+    log:
+        RESULTS / "logs/sweep.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    threads: workflow.resource_settings.cores or STUDY.config["runtime"]["threads"]
+    resources:
+        gpu=STUDY.gpus,
+    params:
+        model=STUDY.config["runtime"]["sweep"],
+        spec=STUDY.swept_model(),
+        study=STUDY.name,
+        timing=STUDY.config["runtime"],
+        device=STUDY.config["device"],
+        code=source_hash("sweep", *TIMING_MODULES),
+    script:
+        "../scripts/sweep.py"

@@ -11,6 +11,7 @@ with job(snakemake.log):
         run=snakemake.wildcards.run,
         degradation=snakemake.params.degradation,
         threads=snakemake.threads,
+        precision=snakemake.params.precision,
         device=snakemake.params.device,
         trusted_arch=snakemake.params.arch,
     )

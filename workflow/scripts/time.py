@@ -1,13 +1,14 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.runtime import time_models
+from rlsp.runtime import Timing, time_models
 
 with job(snakemake.log):
     time_models(
         snakemake.params.specs,
-        Path(snakemake.output[0]),
+        Path(snakemake.output.samples),
+        Path(snakemake.output.cases),
         study=snakemake.params.study,
-        timing=snakemake.params.timing,
+        timing=Timing.from_config(snakemake.params.timing),
         device=snakemake.params.device,
     )

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.precisions import compare_precisions
+
+with job(snakemake.log):
+    compare_precisions(
+        snakemake.params.runs,
+        Path(snakemake.output[0]),
+        study=snakemake.params.study,
+        precisions=snakemake.params.precisions,
+        long_clip=snakemake.params.long_clip,
+        threads=snakemake.threads,
+        device=snakemake.params.device,
+    )

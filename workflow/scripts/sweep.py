@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from rlsp.jobs import job
+from rlsp.runtime import Timing
+from rlsp.sweep import sweep_model
+
+with job(snakemake.log):
+    sweep_model(
+        snakemake.params.model,
+        snakemake.params.spec,
+        Path(snakemake.output[0]),
+        study=snakemake.params.study,
+        timing=Timing.from_config(snakemake.params.timing),
+        device=snakemake.params.device,
+    )
