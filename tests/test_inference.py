@@ -1,10 +1,12 @@
 import math
 
+import made_graphs
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from rlsp import inference
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError
 from rlsp.inference import Execution, FrameRestorer, carry_over, fastest_execution, to_host
@@ -168,8 +170,16 @@ def test_names_are_checked():
         Execution("int8")
     with pytest.raises(ConfigError, match="mode: expected one of eager-nchw, eager, .*, got 'fast'"):
         Execution("fp32", "fast")
-    assert fastest_execution("cpu").mode == "fused"
-    assert fastest_execution("cuda:0", "bf16") == Execution("bf16", "graph")
+
+
+def test_restoring_takes_the_fastest_mode_in_a_precision_that_there_is(monkeypatch):
+    found = {"cpu": ["fp32"], "cuda:0": ["fp32", "tf32", "bf16", "fp16"]}
+    monkeypatch.setattr(inference, "available_precisions", found.get)
+    assert fastest_execution("cpu") == fastest_execution("cpu", "auto") == Execution("fp32", "fused")
+    assert fastest_execution("cuda:0", "auto") == Execution("bf16", "graph")
+    assert fastest_execution("cuda:0", "fp16") == Execution("fp16", "graph")
+    with pytest.raises(ConfigError, match="precision: expected one of fp32 on cpu, got 'bf16'"):
+        fastest_execution("cpu", "bf16")
 
 
 class Unrecordable(VideoModel):
@@ -183,6 +193,50 @@ class Unrecordable(VideoModel):
         level = float(frames.mean())
         n, _, _, h, w = frames.shape
         return self.weight * torch.full((n, 1, 4 * h, 4 * w), level, device=frames.device), level
+
+
+@pytest.mark.parametrize("boundary", ["network", "rgb8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"arch": "rlsp", "layers": 4, "filters": 16},
+        {"arch": "rlsp", "layers": 3, "filters": 8, "output": "rgb", "input_range": 1},
+        {"arch": "frvsr", "blocks": 2, "filters": 8},
+        {"arch": "duf", "layers": 16, "filters": 8},
+        {"arch": "bicubic"},
+    ],
+    ids=lambda spec: spec["arch"],
+)
+def test_recorded_steps_restore_what_single_ones_do(monkeypatch, spec, precision, boundary):
+    """Every operation recorded once and replayed on the same memory; clips of two sizes, each started afresh."""
+    torch.manual_seed(0)
+    model = build_model(spec).eval()
+    pictures = PictureMaker(scale=4, phase=0, device="cpu") if boundary == "rgb8" else None
+    mode = "fused" if spec["arch"] == "rlsp" else "eager"
+    single = FrameRestorer(model, device="cpu", execution=Execution(precision, mode), pictures=pictures)
+    recorded = FrameRestorer(model, device="cpu", execution=Execution(precision, "graph"), pictures=pictures)
+    made_graphs.install(monkeypatch)
+    for size in ((16, 24), (16, 24), (24, 16), (16, 24)):
+        frames = sliding_frames(size, 5)
+        clip = model.pad_clip(frames[None].to(torch.uint8))
+        for restorer in (single, recorded):
+            restorer.start()
+        for t, window in enumerate(model.windows(clip)):
+            expected = [output.clone() for output in single.step(window)]
+            for output, right in zip(recorded.step(window), expected, strict=True):
+                torch.testing.assert_close(output, right, msg=f"{size}, frame {t}")
+        assert recorded.is_recorded
+
+
+def test_a_step_that_looks_at_its_numbers_is_not_recorded(monkeypatch, capsys):
+    made_graphs.install(monkeypatch)
+    restorer = FrameRestorer(Unrecordable(), device="cpu", execution=Execution("fp32", "graph"))
+    frames = sliding_frames((8, 8), 4)
+    means = [float(restorer.step(frame[None, None])[0].mean()) for frame in frames]
+    np.testing.assert_allclose(means, frames.mean(dim=(1, 2, 3)), rtol=1e-5)
+    assert not restorer.is_recorded
+    assert capsys.readouterr().err.count("Unrecordable: no CUDA graph of it") == 1
 
 
 @pytest.mark.parametrize("precision", [pytest.param(p, marks=gpu) for p in ("fp32", "tf32", "bf16", "fp16")])
