@@ -58,7 +58,7 @@ def training_gmac(spec: dict[str, Any], recipe: dict[str, Any]) -> float:
     float
         Thousand millions of multiply-accumulates of convolutions, forward and backward.
     """
-    from rlsp.runtime import count_macs
+    from rlsp.complexity import count_macs
 
     crop = recipe["crop"]
     of_frame = count_macs(spec, (crop, crop)) / 1e9
@@ -308,8 +308,8 @@ def restored_bytes(study: Study, dataset: str, shapes: list[Shape] | None) -> fl
 
 def weight_bytes(study: Study) -> float:
     """Return the size of the weights that the study trains."""
+    from rlsp.complexity import count_parameters
     from rlsp.models import build_model
-    from rlsp.runtime import count_parameters
 
     models = [run.model for run in study.runs_of("trained")]
     sizes = {model: 4 * count_parameters(build_model(study.model(model))) for model in set(models)}

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from rlsp.complexity import count_macs, count_parameters
 from rlsp.datasets import TrainingCrops
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.duf import BatchNorm, dynamic_filter
 from rlsp.restoration import restore_stream
-from rlsp.runtime import build_for_timing, count_macs, count_parameters
+from rlsp.runtime import build_for_timing
 from rlsp.training import Trainer
 from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights

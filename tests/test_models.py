@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from rlsp.complexity import count_macs, count_parameters
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.shuffle import shuffle_down, shuffle_up
-from rlsp.runtime import count_macs, count_parameters
 
 
 def small(**spec):

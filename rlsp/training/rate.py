@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from rlsp.clips import read_png, replace_when_complete, write_png
+from rlsp.complexity import count_macs
 from rlsp.datasets import Batches, TrainingCrops, batch_shape, read_batches
 from rlsp.devices import claim_device, describe_device
 from rlsp.estimate import PASSES
 from rlsp.models import build_model
-from rlsp.runtime import count_macs
 from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
 from rlsp.training.step import TrainingStep, initialise
 
