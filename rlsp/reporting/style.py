@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from rlsp.clips import replace_when_complete
 
@@ -115,6 +118,33 @@ def add_legend(figure: Figure) -> None:
     tallest = max(sum(lines[start : start + rows]) for start in range(0, len(lines), rows))
     figure.set_figheight(figure.get_figheight() + 0.15 + 0.13 * tallest + 0.06 * rows)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
+
+
+def scale_log_axis(axes: Axes, which: str, *, margin: float = 1.15, most_ticks: int = 8) -> None:
+    """Make an axis (``x`` or ``y``) logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2 and 5.
+
+    Where these are more than `most_ticks` only the powers of ten have one, or every other of them.
+    """
+    getattr(axes, f"set_{which}scale")("log")
+    low, high = getattr(axes, f"get_{which}lim")()
+    centre = np.sqrt(low * high)
+    low, high = min(low / margin, centre / 2), max(high * margin, centre * 2)
+    getattr(axes, f"set_{which}lim")(low, high)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    choices = [
+        [step * 10.0**decade for decade in list(decades)[::every] for step in steps]
+        for steps, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2))
+    ]
+    inside = [[tick for tick in ticks if low <= tick <= high] for ticks in choices]
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(
+        FixedLocator(next((ticks for ticks in inside if len(ticks) <= most_ticks), inside[-1]))
+    )
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else f"{value / 1e3:g}k")
+    )
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def wrapped(label: str, width: int = 26) -> str:
