@@ -67,11 +67,11 @@ def summarise_speed(
         others = [model for model in timed["model"].unique() if model not in set(rows["model"])]
         known = printed_of_panel(means, dataset, panel, study, printed)
         parts.append(pd.concat([rows, printed_means(others, known)]).assign(dataset=dataset, panel=panel))
-    if not parts:
-        models = timed["model"].unique()
-        parts = [pd.DataFrame({"model": models, "variant": models})] if len(models) else []
-    if not parts:
+    if timed.empty:
         return pd.DataFrame(columns=list(SPEED_COLUMNS))
+    if not parts:  # nothing was scored: times alone
+        models = timed["model"].unique()
+        parts = [pd.DataFrame({"model": models, "variant": models}).reindex(columns=[*means.columns])]
     points = pd.concat(parts, ignore_index=True).merge(timed, on="model", how="inner")
     points = with_labels(points, study)
     points = with_published_times(points, printed, study.get("reference_model"))

@@ -1,6 +1,7 @@
 """Figure 1 of the paper: PSNR against the time of one output frame."""
 
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from rlsp.reporting.style import (
     COLORS,
     MARKERS,
     PAGE_WIDTH,
+    TITLE_WIDTH,
     add_legend,
     grid_shape,
     label_styles,
@@ -29,6 +31,7 @@ from rlsp.reporting.timing import WAY_COLUMNS, headline_timing
 from rlsp.reporting.wide_timing import frame_text
 
 POINT_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
+MOST_ROWS = 3  # panels below each other that fit a page
 PUBLISHED_COLOR = "0.45"
 FAMILIES = ("rlsp", "frvsr", "duf")  # have the first colours and markers, in this order
 FILLED = "PSNR and time measured here"
@@ -81,7 +84,7 @@ def plot_psnr_vs_runtime(
         return None
     untimed = untimed_interpolation(accuracy, points, study)
     title = figure_title(points, study)
-    for columns in (2, 1):
+    for columns in (2, 1) if len(panels) <= MOST_ROWS else (2,):
         figure, axes = new_panels(panels, columns, title)
         labels = [draw_named(axis, panel, study, untimed) for axis, panel in zip(axes, panels, strict=True)]
         add_legend(figure)
@@ -108,15 +111,16 @@ def headline_points(speed: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
 
 
 def runtime_panels(points: pd.DataFrame, published: pd.DataFrame | None) -> list[Panel]:
-    """Return the panels, what was published for a data set and degradation behind what was measured."""
-    apart = published_panels(published)
-    panels = []
+    """Return the panels: of what was measured, then of what was published for the same data and degradation."""
+    known = published_panels(published)
+    panels, apart = [], []
     for (dataset, degradation), rows in points.groupby(["dataset", "panel"], sort=False):
         if (rows["psnr_from"] != "interpolation").any():  # the baseline alone is no comparison
             panels.append(Panel(dataset, degradation, rows, is_measured=True))
-            if (dataset, degradation) in apart:
-                panels.append(Panel(dataset, degradation, apart[dataset, degradation], is_measured=False))
-    return panels
+            if (dataset, degradation) in known:
+                rows = known[dataset, degradation]
+                apart.append(Panel(dataset, degradation, rows, is_measured=False))
+    return [*panels, *apart]
 
 
 def published_panels(published: pd.DataFrame | None) -> dict[tuple[str, str], pd.DataFrame]:
@@ -155,7 +159,7 @@ def figure_title(points: pd.DataFrame, study: dict[str, Any]) -> str:
         parts[-1] += f", standard deviation over {seeds} seeds"
     if (points["degradation"] != points["panel"]).any():
         parts.append("in brackets the blur of the input where it is not the panel's")
-    return wrapped("; ".join(parts), 105)
+    return textwrap.fill("; ".join(parts), TITLE_WIDTH, break_on_hyphens=False)
 
 
 # ---- panels ------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ FADED = {
 }
 
 PAGE_WIDTH = 7.0  # inches: the text width of a two-column paper
+TITLE_WIDTH = 105  # characters of a figure's title in one line of that width
 RC = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -121,19 +122,22 @@ def add_legend(figure: Figure) -> None:
 
 
 def scale_log_axis(axes: Axes, which: str, *, margin: float = 1.15, most_ticks: int = 8) -> None:
-    """Make an axis (``x`` or ``y``) logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2 and 5.
+    """Make an axis (``x`` or ``y``) logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2, 3, 5 and 7.
 
-    Where these are more than `most_ticks` only the powers of ten have one, or every other of them.
+    Of more than `most_ticks` only 1, 2 and 5, or 1 and 3, or the powers of ten, or every other of these stay. What is drawn has to
+    be positive; on either side it gets a twentieth of its range and the factor `margin`.
     """
+    low, high = getattr(axes.dataLim, f"interval{which}")
+    if not (0 < low <= high < np.inf):  # nothing is drawn
+        return
+    room, centre = margin * (high / low) ** 0.05, np.sqrt(low * high)
+    low, high = min(low / room, centre / 2), max(high * room, centre * 2)
+    getattr(axes, f"set_{which}lim")(low, high)  # before the scale, which else looks for limits of its own
     getattr(axes, f"set_{which}scale")("log")
-    low, high = getattr(axes, f"get_{which}lim")()
-    centre = np.sqrt(low * high)
-    low, high = min(low / margin, centre / 2), max(high * margin, centre * 2)
-    getattr(axes, f"set_{which}lim")(low, high)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     choices = [
         [step * 10.0**decade for decade in list(decades)[::every] for step in steps]
-        for steps, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2))
+        for steps, every in (((1, 2, 3, 5, 7), 1), ((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2))
     ]
     inside = [[tick for tick in ticks if low <= tick <= high] for ticks in choices]
     axis = getattr(axes, f"{which}axis")
