@@ -124,8 +124,8 @@ def add_legend(figure: Figure) -> None:
 def scale_log_axis(axes: Axes, which: str, *, margin: float = 1.15, most_ticks: int = 8) -> None:
     """Make an axis (``x`` or ``y``) logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2, 3, 5 and 7.
 
-    Of more than `most_ticks` only 1, 2 and 5, or 1 and 3, or the powers of ten, or every other of these stay. What is drawn has to
-    be positive; on either side it gets a twentieth of its range and the factor `margin`.
+    Of more than `most_ticks` only 1, 2 and 5, or 1 and 3, or the powers of ten, or every other of these stay. What is
+    drawn has to be positive; on either side it gets a twentieth of its range and the factor `margin`.
     """
     low, high = getattr(axes.dataLim, f"interval{which}")
     if not (0 < low <= high < np.inf):  # nothing is drawn
