@@ -104,6 +104,34 @@ def made_runtime(models, device="laptop cpu", modes=("eager",), seed=1):
     return pd.DataFrame(rows)
 
 
+CASE = ("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width")
+
+
+def made_cases(runtime, **changes):
+    """A row for each case of `runtime`, all well; `changes` are columns set to one value."""
+    cases = runtime[[*CASE, "boundary", "batch"]].drop_duplicates(ignore_index=True)
+    facts = {"status": "ok", "warmup_frames": 5, "is_stable": True, "matrix_tflops": 0.125}
+    facts |= {"bandwidth_gbs": 12.5, "floor_compute_ms": 1.5, "floor_memory_ms": 0.5, "peak_memory_mb": 64.0}
+    facts |= {"energy_j": None, "clock_mhz": None, "temperature_c": None, "busy": None}
+    return cases.assign(**(facts | changes))
+
+
+def made_sweep(exponents=None, device="laptop cpu", repeats=3):
+    """Rows of cost curves that are exact power laws, of time; memory stays at 100 MB."""
+    exponents = exponents or {"lr_pixels": 1.0, "clip_length": 1.0, "filters": 2.0, "layers": 0.5}
+    values = {"lr_pixels": (3600, 14400, 57600), "clip_length": (1, 4, 16), "filters": (16, 64, 256)}
+    values["layers"] = (3, 5, 7)
+    rows = []
+    for quantity, exponent in exponents.items():
+        for value in values[quantity]:
+            side = round((value / 9 * 16) ** 0.5 / 16) if quantity == "lr_pixels" else 10
+            row = {"study": "made", "device": device, "threads": 2, "precision": "fp32", "mode": "eager"}
+            row |= {"model": "rlsp-5-32", "quantity": quantity, "value": value, "lr_height": 9 * side}
+            row |= {"lr_width": 16 * side, "runtime_ms": 3.0 * value**exponent, "peak_memory_mb": 100.0}
+            rows += [row | {"repeat": repeat} for repeat in range(repeats)]
+    return pd.DataFrame(rows)
+
+
 def made_training(runs, steps=600, seed=2):
     random = np.random.default_rng(seed)
     step = np.arange(10, steps + 1, 10)
@@ -135,9 +163,13 @@ def write_made(folder, *, seeds=(0,), degradations=("gaussian",), study=None, cl
     raw.mkdir(parents=True)
     scores.to_csv(raw / "scores.csv", index=False)
     timed = dict.fromkeys(model for _, model, origin, *_ in runs if origin == "trained")
-    made_runtime(timed).to_csv(raw / "runtime.csv", index=False)
+    runtime = made_runtime(timed)
+    runtime.to_csv(raw / "runtime.csv", index=False)
+    made_cases(runtime).to_csv(raw / "cases.csv", index=False)
+    made_sweep().to_csv(raw / "sweep.csv", index=False)
     made_training(runs).to_csv(raw / "training.csv", index=False)
     tables = folder / "tables"
-    collect_tables([raw / "scores.csv"], [raw / "runtime.csv"], [raw / "training.csv"], tables)
+    timed = {"case_files": [raw / "cases.csv"], "sweep_files": [raw / "sweep.csv"]}
+    collect_tables([raw / "scores.csv"], [raw / "runtime.csv"], [raw / "training.csv"], tables, **timed)
     write_tables(tables, study)
     return study

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import made_cases
 
 from rlsp.errors import DataError
 from rlsp.reporting.claims import CLAIM_COLUMNS, COLD_START_FRAMES, write_claims
@@ -17,7 +18,7 @@ from rlsp.reporting.published import (
     published_points,
     read_published,
 )
-from rlsp.reporting.tables import RUNTIME_COLUMNS
+from rlsp.reporting.timing import RUNTIME_COLUMNS
 from rlsp.reporting.verdicts import Rule, decide, decide_speedup
 
 VIDEO, FRAME, VIDEO_ALL, FRAME_ALL = (
@@ -348,6 +349,44 @@ def test_speed_is_compared_on_one_device_only(tmp_path):
     row = find(table, "Time of RLSP 7-128")
     assert row["retrained"].count("30.0 ms") == 2
     assert row["verdict"] == "not comparable (published device not stated)"
+
+
+def test_a_speedup_on_a_cpu_says_so_and_does_not_count_where_there_is_a_gpu(tmp_path):
+    pair, cpu = {"rlsp-7-128": 1000.0, "duf-52l": 60_000.0}, "Some Processor, 2 logical cores"
+    here = write_made(tmp_path / "tables", released(), made_runtime(pair, device=cpu))
+    row = find(ledger(here), "RLSP 7-128 is over 70")
+    assert row["retrained"].startswith(f"60.0x (as built; {cpu}, LR 480x270, eager, fp32")
+    assert row["verdict"] == "differs by -10.0x; measured on a CPU, not a GPU as in the paper"
+    assert find(ledger(here), "RLSP 7-128 is about 10")["verdict"] == "not measured yet"
+    pair = {"rlsp-7-128": 3.0, "duf-52l": 240.0}
+    other = write_made(tmp_path / "b", released(study="b"), made_runtime(pair, device="one GPU"))
+    row = find(ledger(here, [other]), "RLSP 7-128 is over 70")
+    assert "60.0x" in row["retrained"] and "80.0x" in row["retrained"]
+    assert row["verdict"] == "reproduced"
+
+
+def test_a_speedup_is_that_of_the_headline_with_its_range_over_the_ways(tmp_path):
+    ways = {("eager", "fp32"): (3.0, 240.0), ("compile", "bf16"): (1.0, 60.0), ("graph", "bf16"): (1.0, 95.0)}
+    rows = [
+        made_runtime({"rlsp-7-128": fast, "duf-52l": slow}).assign(mode=mode, precision=precision)
+        for (mode, precision), (fast, slow) in ways.items()
+    ]
+    small = made_runtime({"rlsp-7-128": 1.0, "duf-52l": 5.0}, lr_size=(90, 160))  # another frame size
+    fused = made_runtime({"rlsp-7-128": 0.5}).assign(mode="fused")  # a way of one model only
+    folder = write_made(tmp_path / "tables", released(), pd.concat([small, *rows, fused]))
+    row = find(ledger(folder), "RLSP 7-128 is over 70")
+    setting = "80.0x (as built; one GPU, LR 480x270, eager, fp32"
+    assert row["retrained"] == f"{setting}; 60.0x to 95.0x over 3 ways)"
+    assert row["verdict"] == "reproduced"
+    row = find(ledger(folder), "Time of RLSP 7-128")
+    assert "3.00 ms (as built" in row["retrained"] and "0.50 to 3.00 ms over 4 ways" in row["retrained"]
+
+
+def test_a_model_that_failed_is_not_measured(tmp_path):
+    folder = write_made(tmp_path / "tables", released(), made_runtime({"rlsp-7-128": 3.0}))
+    cases = made_cases(made_runtime({"duf-52l": 1.0}), status="out of memory")
+    cases.to_csv(folder / "runtime_cases.csv", index=False)
+    assert find(ledger(folder), "RLSP 7-128 is over 70")["verdict"] == "not measured yet"
 
 
 def test_a_full_hd_time_is_of_full_hd_frames(tmp_path):

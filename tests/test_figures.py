@@ -25,15 +25,17 @@ from rlsp.reporting.figures import (
     fade_many,
     plot_ablation,
     plot_psnr_per_frame,
-    plot_psnr_vs_runtime,
     plot_temporal,
     plot_training_curves,
     redraw_figures,
     thinned,
 )
 from rlsp.reporting.pictures import choose_region, draw_gallery, draw_pictures, plot_crops, plot_profiles
+from rlsp.reporting.rows import read_table
+from rlsp.reporting.speed import summarise_speed
+from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
 from rlsp.reporting.style import FADED, label_styles, save_figure, wrapped
-from rlsp.reporting.tables import read_table, summarise_runtime
+from rlsp.reporting.tables import read_timing
 
 ONE_CLIP = [("photos", "coffee", 7)]
 
@@ -95,6 +97,15 @@ def test_tables_without_the_spread_of_gains_can_be_drawn(made, tmp_path):
     assert tmp_path / "ablation.png" in redraw_figures(tables, tmp_path)
 
 
+def test_a_folder_of_an_earlier_version_can_be_drawn(made, tmp_path):
+    tables = tmp_path / "tables"
+    shutil.copytree(made / "tables", tables)
+    for name in ("runtime_cases", "sweep", "speed", "cost_curves"):
+        (tables / f"{name}.csv").unlink()
+    drawn = {path.stem for path in redraw_figures(tables, tmp_path)}
+    assert drawn == set(FIGURES) - {"cost_curves"}
+
+
 def test_missing_tables_are_named(made, tmp_path):
     with pytest.raises(DataError, match=r"study\.json: expected the facts of the study"):
         redraw_figures(tmp_path, tmp_path)
@@ -132,39 +143,6 @@ def test_lines_are_the_mean_over_seeds_and_trimmed_frames_are_shaded():
     ]
     assert [span.x0 for span in spans] == pytest.approx([-0.5, 4.5])
     assert [span.x1 for span in spans] == pytest.approx([1.5, 6.5])
-
-
-def test_points_stand_at_measured_time_and_psnr_and_published_ones_apart(made):
-    accuracy = pd.read_csv(made / "tables" / "accuracy.csv")
-    timing = summarise_runtime(pd.read_csv(made / "tables" / "runtime.csv"), "rlsp-5-32")
-    published = pd.DataFrame(
-        [
-            {
-                "model": "FRVSR",
-                "dataset": "photos",
-                "degradation": "gaussian",
-                "psnr": 26.9,
-                "runtime_ms": 191.0,
-            }
-        ]
-    )
-    figure = plot_psnr_vs_runtime(accuracy, timing, made_study(), published)
-    texts_inside(figure)
-    measured, apart = figure.axes
-    drawn = {tuple(line.get_xydata()[0]) for line in measured.lines if line.get_marker() == "v"}
-    model = accuracy[(accuracy["variant"] == "rlsp-5-32") & (accuracy["clip"] == "mean")]
-    psnr = model[model["protocol"] == "paper"]["psnr"].item()
-    median = timing.set_index("model").loc["rlsp-5-32", "median_ms"]
-    assert drawn == {(median, psnr)}
-    assert [line.get_xydata().tolist() for line in apart.lines] == [[[191.0, 26.9]]]
-    assert apart.lines[0].get_markerfacecolor() == "none"
-    assert measured.get_xscale() == "log"
-
-
-def test_no_times_no_figure(made):
-    accuracy = pd.read_csv(made / "tables" / "accuracy.csv")
-    timing = summarise_runtime(pd.read_csv(made / "tables" / "runtime.csv").iloc[:0])
-    assert plot_psnr_vs_runtime(accuracy, timing, made_study()) is None
 
 
 def test_ablation_shows_values_and_gains(made):
@@ -228,7 +206,8 @@ def test_figures_of_the_whole_study_are_complete_and_not_cut(tmp_path):
     made_scores(runs, clips=clips).to_csv(tmp_path / "scores.csv", index=False)
     made_runtime(models).to_csv(tmp_path / "runtime.csv", index=False)
     made_training(runs, steps=100).to_csv(tmp_path / "training.csv", index=False)
-    collect_tables(*([tmp_path / f"{name}.csv"] for name in ("scores", "runtime", "training")), tmp_path)
+    files = ([tmp_path / f"{name}.csv"] for name in ("scores", "runtime", "training"))
+    collect_tables(*files, tmp_path)
     write_tables(tmp_path, study)
     scores = read_table(tmp_path / "scores.csv", [])
     styles = fade_many(label_styles(scores["model"]), scores.assign(variant=scores["model"]), study)
@@ -238,8 +217,10 @@ def test_figures_of_the_whole_study_are_complete_and_not_cut(tmp_path):
     assert {"other variants (numbers in the tables)", "mean over 3 seeds"} <= set(texts)
     assert {"bicubic", "peer-a", *ABLATION} <= set(texts)
     accuracy, ablation = (read_table(tmp_path / f"{name}.csv", []) for name in ("accuracy", "ablation"))
-    timing = summarise_runtime(read_table(tmp_path / "runtime.csv", []), "rlsp-5-32")
-    texts = texts_inside(plot_psnr_vs_runtime(accuracy, timing, study))
+    speed = summarise_speed(accuracy, read_timing(tmp_path, "rlsp-5-32"), study)
+    figure = plot_psnr_vs_runtime(speed, accuracy, study)
+    save_figure(figure, tmp_path / "psnr_vs_runtime")
+    texts = texts_inside(figure)
     assert any("standard deviation over 3 seeds" in text.replace("\n", " ") for text in texts)
     gain = ablation[ablation["protocol"] == "paper"].iloc[1]
     texts = texts_inside(plot_ablation(ablation, study))

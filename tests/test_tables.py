@@ -1,27 +1,40 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import ABLATION, made_runs, made_runtime, made_scores, made_study, made_training, write_made
+from made_tables import (
+    ABLATION,
+    made_cases,
+    made_runs,
+    made_runtime,
+    made_scores,
+    made_study,
+    made_sweep,
+    made_training,
+    write_made,
+)
 
 from rlsp.errors import ConfigError, DataError
 from rlsp.reporting.compare import compare, comparison_markdown
 from rlsp.reporting.printing import Section, escape_tex, markdown_text, number_text, tex_text
 from rlsp.reporting.protocols import psnr_of_mse
+from rlsp.reporting.rows import read_table
 from rlsp.reporting.tables import (
     TRAINING_COLUMNS,
     collect_tables,
-    headline_timing,
-    read_table,
     summarise_ablation,
     summarise_accuracy,
-    summarise_runtime,
     write_tables,
 )
+from rlsp.reporting.timing import summarise_runtime
 
-SUMMARIES = ("accuracy", "leave_one_clip_out", "ablation", "runtime", "complexity", "temporal")
+SUMMARIES = (
+    *("accuracy", "leave_one_clip_out", "ablation", "runtime", "complexity", "temporal"),
+    *("speed", "cost_curves"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,32 +179,6 @@ def test_a_model_missing_from_the_ablation_leaves_the_others():
     assert paper["state"].tolist() == [False, True]
 
 
-def test_runtime_summary_equals_hand_computed_values():
-    runtime = made_runtime(["slow", "fast"])
-    runtime["runtime_ms"] = [*range(10, 21), *range(1, 12)]
-    table = summarise_runtime(runtime, "slow").set_index("model")
-    assert table.loc["slow", ["median_ms", "q10_ms", "q90_ms"]].tolist() == [15, 11, 19]
-    assert table.loc["fast", ["median_ms", "q10_ms", "q90_ms"]].tolist() == [6, 2, 10]
-    assert table.loc["fast", "fps"] == pytest.approx(1000 / 6)
-    assert table.loc["fast", "time_ratio"] == pytest.approx(0.4)
-    assert summarise_runtime(runtime, None)["time_ratio"].tolist() == [2.5, 1.0]
-    assert summarise_runtime(runtime, "absent")["time_ratio"].isna().all()
-
-
-def test_times_of_two_devices_or_modes_never_mix():
-    runtime = pd.concat(
-        [made_runtime(["a", "b"], modes=("eager", "compile")), made_runtime(["a", "b"], device="gpu")]
-    )
-    timing = summarise_runtime(runtime, "a")
-    assert len(timing) == 6
-    assert (timing[timing["model"] == "a"]["time_ratio"] == 1.0).all()
-    shown = headline_timing(timing, "gpu")
-    assert set(shown["device"]) == {"gpu"}
-    shown = headline_timing(timing)
-    assert list(shown["model"]) == ["a", "b"]
-    assert set(shown["mode"]) == {"eager"}
-
-
 def test_training_rows_get_the_labels_of_their_run(tmp_path):
     scores = write_scores(tmp_path, made_scores(made_runs()))
     run = "rlsp-5-32.gaussian.s0"
@@ -214,7 +201,10 @@ def test_a_study_without_training_and_times_still_has_all_tables(tmp_path):
     write_tables(tmp_path / "tables", made_study())
     for name in SUMMARIES:
         assert (tmp_path / "tables" / f"{name}.md").exists()
-    assert (tmp_path / "tables" / "runtime.md").read_text() == "Not measured in this study.\n"
+    for name in ("runtime", "speed", "cost_curves"):
+        assert (tmp_path / "tables" / f"{name}.md").read_text() == "Not measured in this study.\n"
+    for name in ("runtime_cases", "sweep", "runtime_summary", "speed", "cost_curves"):
+        assert pd.read_csv(tmp_path / "tables" / f"{name}.csv").empty
     assert "budget: nothing trained" in (tmp_path / "tables" / "accuracy.md").read_text(encoding="utf-8")
 
 
@@ -245,6 +235,21 @@ def test_methods_with_other_frames_are_marked_as_not_comparable(tmp_path):
     assert "not comparable" in (tmp_path / "tables" / "accuracy.md").read_text(encoding="utf-8")
 
 
+def test_a_folder_of_an_earlier_version_has_no_cases_and_no_cost_curves_and_still_all_tables(made, tmp_path):
+    old = tmp_path / "tables"
+    old.mkdir()
+    for name in ("scores", "runtime", "training"):
+        shutil.copy(made / f"{name}.csv", old)
+    write_tables(old, made_study())
+    before, after = (pd.read_csv(folder / "runtime_summary.csv") for folder in (made, old))
+    assert after["median_ms"].tolist() == before["median_ms"].tolist()
+    assert set(after["status"]) == {"ok"}
+    assert after["floor_ms"].isna().all()
+    text = (old / "runtime.md").read_text(encoding="utf-8")
+    assert "floor" not in text and "ceilings" not in text and "floor" in (made / "runtime.md").read_text()
+    assert (old / "cost_curves.md").read_text() == "Not measured in this study.\n"
+
+
 def test_broken_inputs_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.csv: expected a table, there is no such file"):
         collect_tables([tmp_path / "absent.csv"], [], [], tmp_path / "tables")
@@ -259,6 +264,13 @@ def test_broken_inputs_are_named(tmp_path):
     path = write_scores(tmp_path, scores)
     with pytest.raises(DataError, match="scores: expected one study, got made, other"):
         collect_tables([path, other], [], [], tmp_path / "tables")
+    made_sweep().drop(columns="value").to_csv(tmp_path / "sweep.csv", index=False)
+    with pytest.raises(DataError, match=r"sweep\.csv: missing columns value"):
+        collect_tables([path], [], [], tmp_path / "tables", sweep_files=[tmp_path / "sweep.csv"])
+    cases = made_cases(made_runtime(["a"]))
+    pd.concat([cases, cases.assign(study="other")]).to_csv(tmp_path / "cases.csv", index=False)
+    with pytest.raises(DataError, match="runtime_cases: expected one study, got made, other"):
+        collect_tables([path], [], [], tmp_path / "tables", case_files=[tmp_path / "cases.csv"])
 
 
 def test_wrong_facts_are_named(tmp_path):

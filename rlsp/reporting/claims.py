@@ -36,17 +36,21 @@ from rlsp.reporting.printing import (
 )
 from rlsp.reporting.protocols import protocol_label, ssim_label
 from rlsp.reporting.published import (
+    SPEEDUP_MODEL,
+    SPEEDUPS,
     Printed,
     find_printed,
     read_published,
+    speedup_text,
 )
-from rlsp.reporting.tables import (
-    RUNTIME_COLUMNS,
+from rlsp.reporting.rows import read_table, write_csv, write_text
+from rlsp.reporting.tables import read_timing
+from rlsp.reporting.timing import (
+    FULL_HD_LR,
+    SETTING_COLUMNS,
+    WAY_COLUMNS,
     headline_timing,
-    read_table,
-    summarise_runtime,
-    write_csv,
-    write_text,
+    is_processor,
 )
 from rlsp.reporting.verdicts import (
     CALIBRATED,
@@ -63,11 +67,12 @@ from rlsp.reporting.verdicts import (
     decide,
     decide_cold_start,
     decide_speedup,
+    device_verdict,
     largest_difference,
     ledger_row,
     rows_over_protocols,
 )
-from rlsp.reporting.wide import SETTING_COLUMNS, SWITCHES, TOF_LABEL
+from rlsp.reporting.wide import SWITCHES, TOF_LABEL
 
 CLAIM_COLUMNS = (
     *("claim", "published", "source"),
@@ -78,7 +83,6 @@ ACCURACY_MODELS = tuple(model for model in DEGRADATIONS if model != "frvsr-10-12
 SIZE_MODELS = tuple(model for model in DEGRADATIONS if model != "bicubic")
 MARGINS = (("rlsp-7-128", "duf-52l"), ("rlsp-7-128", "frvsr-10-128"), ("rlsp-7-256", "rlsp-7-128"))
 DECISIVE_CLIP = "city"  # 34 frames that alone put 7-128 above DUF-52L
-FULL_HD_LR = (270, 480)  # LR rows and columns of a frame of 1920x1080, scale 4
 COLD_START_MODELS = ("rlsp-7-48", "rlsp-7-64", "rlsp-7-128", "rlsp-7-256", "duf-52l")
 COLD_START_FRAMES = (0, 1, 2, 3, 6)
 # adjacent, feedback, state: the rows of the paper's section 5.1
@@ -287,23 +291,24 @@ def count_gmac_of(spec: dict[str, Any]) -> float:
 
 def speed_rows(evidence: Evidence, published: pd.DataFrame) -> list[dict[str, str]]:
     """Return the speed-up factors of 7-128, and its time for a Full HD frame."""
-    model, rows = "rlsp-7-128", []
-    for other, metric, is_bound in (
-        ("duf-52l", "speedup_over_duf", True),
-        ("frvsr-10-128", "speedup_over_frvsr", False),
-    ):
-        measured = [
-            Measured("retrained", slow / fast, f"{slow / fast:.1f}x (as built; {setting})")
-            for (fast, slow), setting in find_times(evidence, (model, other))
-        ]
-        printed = find_printed(published, model, metric)
-        factor = f"{'over' if is_bound else 'about'} {printed.value:.0f} times"
-        claim = f"{name_of(model)} is {factor} as fast as {name_of(other)}"
-        verdict = decide_speedup(measured, printed, is_bound=is_bound)
-        rows.append(ledger_row(claim, measured, printed, None, "one device, one frame size", verdict))
+    model, rows = SPEEDUP_MODEL, []
+    for other, speedup in SPEEDUPS.items():
+        found = find_times(evidence, (model, other))
+        measured = {
+            entry: Measured("retrained", entry.factor, f"{entry.factor:.1f}x (as built; {entry.text})")
+            for entry in found
+        }
+        # A factor of the paper is one of GPUs: where some device is one, the verdict is about those alone.
+        judged = [entry for entry in found if not is_processor(entry.device)] or found
+        printed = find_printed(published, model, speedup.metric)
+        claim = f"{name_of(model)} is {speedup_text(printed, speedup)} times as fast as {name_of(other)}"
+        verdict = decide_speedup([measured[entry] for entry in judged], printed, is_bound=speedup.is_bound)
+        verdict = device_verdict(verdict, is_cpu=bool(judged) and is_processor(judged[0].device))
+        protocol = "one device, one frame size"
+        rows.append(ledger_row(claim, list(measured.values()), printed, None, protocol, verdict))
     measured = [
-        Measured("retrained", time, f"{time_text(time)} ms (as built; {setting})")
-        for (time,), setting in find_times(evidence, (model,), FULL_HD_LR)
+        Measured("retrained", entry.times[0], f"{time_text(entry.times[0])} ms (as built; {entry.text})")
+        for entry in find_times(evidence, (model,), FULL_HD_LR)
     ]
     printed = find_printed(published, model, "runtime")
     verdict = NOT_COMPARABLE if measured else NOT_MEASURED
@@ -311,26 +316,58 @@ def speed_rows(evidence: Evidence, published: pd.DataFrame) -> list[dict[str, st
     return [*rows, ledger_row(claim, measured, printed, None, "output 1920x1080, batch 1", verdict)]
 
 
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """Median times (ms) of models on one device in one way, and in words how they were timed."""
+
+    device: str
+    times: tuple[float, ...]
+    text: str
+
+    @property
+    def factor(self) -> float:
+        """Time of the second model over that of the first."""
+        return self.times[1] / self.times[0]
+
+
 def find_times(
     evidence: Evidence, models: tuple[str, ...], lr_size: tuple[int, int] | None = None
-) -> list[tuple[list[float], str]]:
-    """Return the median times (ms) of models timed side by side, one entry per device, and how."""
+) -> list[SideBySide]:
+    """Return the times of models that were timed side by side, in the headline's way, one entry per device."""
     entries = []
-    for path in (folder / "runtime.csv" for folder in evidence.tables):
-        runtime = read_table(path, RUNTIME_COLUMNS) if path.exists() else pd.DataFrame()
-        if runtime.empty:
+    for folder in evidence.tables:
+        if not (folder / "runtime.csv").exists():
             continue
-        timing = summarise_runtime(runtime[runtime["model"].isin(models)])
+        timing = read_timing(folder)
+        timing = timing[timing["model"].isin(models) & timing["median_ms"].notna()]
         if lr_size is not None:
             timing = timing[(timing["lr_height"] == lr_size[0]) & (timing["lr_width"] == lr_size[1])]
-        way = [*SETTING_COLUMNS, "mode", "precision"]
+        if timing.empty:
+            continue
+        way = [*SETTING_COLUMNS, *WAY_COLUMNS]
         timing = timing[timing.groupby(way, dropna=False)["model"].transform("nunique") == len(models)]
         for device, of_device in timing.groupby("device", sort=False):
             chosen = headline_timing(of_device).drop_duplicates("model").set_index("model")
             row = chosen.iloc[0]
-            setting = f"{device}, LR {row['lr_width']}x{row['lr_height']}, {row['mode']}, {row['precision']}"
-            entries.append(([float(chosen.loc[model, "median_ms"]) for model in models], setting))
+            text = f"{device}, LR {row['lr_width']}x{row['lr_height']}, {row['mode']}, {row['precision']}"
+            text += ways_text(of_device, models, row)
+            times = tuple(float(chosen.loc[model, "median_ms"]) for model in models)
+            entries.append(SideBySide(str(device), times, text))
     return entries
+
+
+def ways_text(timing: pd.DataFrame, models: tuple[str, ...], headline: pd.Series) -> str:
+    """Return the range of a factor, or of one model's time, over all ways it was timed in the headline's setting."""
+    for column in SETTING_COLUMNS:
+        timing = timing[timing[column] == headline[column]]
+    times = timing.pivot_table(index=list(WAY_COLUMNS), columns="model", values="median_ms", sort=False)
+    if len(times) < 2:
+        return ""
+    if len(models) == 1:
+        low, high = (time_text(value) for value in (times[models[0]].min(), times[models[0]].max()))
+        return f"; {low} to {high} ms over {len(times)} ways"
+    factors = times[models[1]] / times[models[0]]
+    return f"; {factors.min():.1f}x to {factors.max():.1f}x over {len(times)} ways"
 
 
 def cold_start_label(frame: int) -> str:

@@ -8,11 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from rlsp.errors import DataError
+from rlsp.reporting.cost_figure import plot_cost_curves
+from rlsp.reporting.costs import summarise_costs
 from rlsp.reporting.printing import number_text
 from rlsp.reporting.protocols import SCORE_COLUMNS, check_protocol, protocol_label, variant_labels
+from rlsp.reporting.published import read_published
+from rlsp.reporting.rows import read_table
+from rlsp.reporting.speed import summarise_speed
+from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
 from rlsp.reporting.style import (
     FADED,
     MOST_LINES,
@@ -25,23 +31,13 @@ from rlsp.reporting.style import (
     styled,
     wrapped,
 )
-from rlsp.reporting.tables import (
-    RUNTIME_COLUMNS,
-    TRAINING_COLUMNS,
-    VALIDATION_COLUMN,
-    headline_timing,
-    read_table,
-    summarise_runtime,
-)
+from rlsp.reporting.tables import TRAINING_COLUMNS, VALIDATION_COLUMN, read_sweep, read_timing
 from rlsp.reporting.wide import SWITCHES
 
-FIGURES = ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal")
-# Of one model timed once, the PSNR shown is that of the first of these there is.
-ORIGIN_ORDER = ("trained", "released-weights", "released-frames", "external")
+FIGURES = ("psnr_vs_runtime", "cost_curves", "psnr_per_frame", "ablation", "training_curves", "temporal")
 VALIDATION_LABEL = "validation PSNR-Y [dB]"  # crop 8, video, see rlsp.training.validation
 TRAINING_POINTS = 200  # points per curve; each is the mean of the steps it stands for
 LONG_TRAINING = 20_000  # steps; most of the fall is in the first few of more, so the axis is logarithmic
-PUBLISHED_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
 
 
 def redraw_figures(
@@ -61,7 +57,8 @@ def redraw_figures(
     study : dict, optional
         The facts of the study (see `rlsp.reporting.tables`), by default ``study.json`` of `tables_dir`.
     published : DataFrame, optional
-        Published times, with the columns `PUBLISHED_COLUMNS`; drawn in panels of their own.
+        Published points (see `rlsp.reporting.published.published_points`); drawn in panels of their own. The PSNR
+        of models that were timed here and have none of their own is that of `read_published`, in any case.
 
     Returns
     -------
@@ -76,21 +73,25 @@ def redraw_figures(
     tables_dir, figures_dir = Path(tables_dir), Path(figures_dir)
     study = study if study is not None else read_study(tables_dir)
     scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
-    accuracy = read_table(tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std"])
+    accuracy = read_table(
+        tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std", "origin"]
+    )
     ablation = read_table(tables_dir / "ablation.csv", ["variant", "row", "psnr", "gain", *SWITCHES])
     if "gain_std" not in ablation.columns:  # tables written by an earlier version
         ablation = ablation.assign(gain_std=float("nan"))
     temporal = read_table(tables_dir / "temporal.csv", ["variant", "clip", "tof", "warp_error"])
     training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
-    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
-    timing = summarise_runtime(runtime, study.get("reference_model"))
+    timing = read_timing(tables_dir, study.get("reference_model"))
+    costs = summarise_costs(read_sweep(tables_dir))
+    speed = summarise_speed(accuracy, timing, study, read_published())
     scores = scores.assign(variant=variant_labels(scores))
     styles = label_styles(scores["variant"])
     lines = fade_many(styles, scores, study)
     variants = dict(zip(scores["run"], scores["variant"], strict=True))
     training = training.assign(variant=training["run"].map(variants).fillna(training["run"]))
     drawn = {
-        "psnr_vs_runtime": plot_psnr_vs_runtime(accuracy, timing, study, published, styles=styles),
+        "psnr_vs_runtime": plot_psnr_vs_runtime(speed, accuracy, study, published, styles=styles),
+        "cost_curves": plot_cost_curves(costs, study),
         "psnr_per_frame": plot_psnr_per_frame(scores, study, styles=lines),
         "ablation": plot_ablation(ablation, study),
         "training_curves": plot_training_curves(training, styles=lines),
@@ -131,180 +132,6 @@ def fade_many(
     is_kept = scores["model"].isin(compared) | (scores["origin"] == "interpolation")
     kept = list(dict.fromkeys(scores["variant"][is_kept]))[:MOST_LINES] or list(styles)[:MOST_LINES]
     return {label: style if label in kept else FADED for label, style in styles.items()}
-
-
-# ---- PSNR against run time ---------------------------------------------------------------------
-
-
-@styled
-def plot_psnr_vs_runtime(
-    accuracy: pd.DataFrame,
-    timing: pd.DataFrame,
-    study: dict[str, Any],
-    published: pd.DataFrame | None = None,
-    *,
-    styles: dict[str, dict] | None = None,
-) -> Figure | None:
-    """Draw PSNR against time per output frame, one panel per data set and degradation.
-
-    Measured points are filled, with bars from the 10 to the 90 % quantile of the time and over the standard
-    deviation between seeds. Published ones are hollow and have a panel of their own, since they were timed on
-    other devices. Interpolation without a measured time is a dashed line. None when nothing was timed.
-    """
-    protocol = study["headline_protocol"]
-    means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == protocol)]
-    means = means[means["psnr"].notna()]
-    chosen = headline_timing(timing, study.get("device"))
-    points = join_times(means, chosen)
-    if points.empty:
-        return None
-    styles = styles or label_styles(accuracy["variant"])
-    panels = runtime_panels(points, published)
-    if not panels:
-        return None
-    rows, columns = grid_shape(len(panels), 2)
-    figure = new_figure(PAGE_WIDTH if columns > 1 else 4.5, 0.3 + 2.4 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (kind, dataset, degradation, of_panel) in zip(axes, panels, strict=False):
-        axis.set_title(f"{dataset}, {degradation}: {kind}")
-        if kind == "published":
-            plot_published_points(axis, of_panel)
-            axis.set_xlabel("published time per frame [ms],\ndevice and frame size of each source")
-            axis.set_ylabel("published PSNR [dB],\nprotocol of each source")
-        else:
-            plot_measured_points(axis, of_panel, styles)
-            others = means[(means["dataset"] == dataset) & (means["degradation"] == degradation)]
-            plot_untimed_lines(axis, others[~others["variant"].isin(of_panel["variant"])], styles)
-            axis.set_xlabel("time per output frame [ms]")
-            axis.set_ylabel(f"{short_label(study)} [dB]")
-        scale_time_axis(axis)
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    figure.suptitle(wrapped(f"{setting_text(chosen)}; {bars_text(points)}", 100))
-    add_legend(figure)
-    return figure
-
-
-def runtime_panels(
-    points: pd.DataFrame, published: pd.DataFrame | None
-) -> list[tuple[str, str, str, pd.DataFrame]]:
-    """Return (kind, data set, degradation, rows) of each panel, published beside measured."""
-    hollow = published_points(published)
-    panels = []
-    for (dataset, degradation), rows in points.groupby(["dataset", "degradation"], sort=False):
-        if (rows["origin"] != "interpolation").any():  # the baseline alone is no comparison
-            panels.append(("measured", dataset, degradation, rows))
-        if (dataset, degradation) in hollow:
-            panels.append(("published", dataset, degradation, hollow[dataset, degradation]))
-    return panels
-
-
-def join_times(means: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy rows of timed models with their times, one origin per model."""
-    rank = {origin: number for number, origin in enumerate(ORIGIN_ORDER)}
-    first = means.assign(rank=means["origin"].map(rank).fillna(len(rank)))
-    best = first.groupby(["model", "dataset", "degradation"], sort=False, dropna=False)["rank"].transform(
-        "min"
-    )
-    first = first[first["rank"] == best]
-    return first.merge(chosen[["model", "median_ms", "q10_ms", "q90_ms"]], on="model", how="inner")
-
-
-def setting_text(chosen: pd.DataFrame) -> str:
-    """Return how the shown times were measured."""
-    row = chosen.iloc[0]
-    return (
-        f"Measured on {row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}, "
-        f"batch {row['batch']}, {row['precision']}, {row['mode']}, {row['boundary']}"
-    )
-
-
-def bars_text(points: pd.DataFrame) -> str:
-    """Return what the bars of the measured points are."""
-    text = "bars: 10 to 90 % of the times"
-    counts = points.loc[points["psnr_std"].notna(), "n_seeds"]
-    if counts.empty:
-        return text
-    seeds = "-".join(str(int(count)) for count in sorted({counts.min(), counts.max()}))
-    return f"{text}, standard deviation over {seeds} seeds"
-
-
-def short_label(study: dict[str, Any]) -> str:
-    """Return the headline protocol in two lines, for an axis."""
-    channel, rest = protocol_label(study["protocols"][study["headline_protocol"]]).split(", ", 1)
-    return f"{channel}, {rest}" if len(rest) < 12 else f"{channel}\n{rest}"
-
-
-def plot_measured_points(axis: Axes, rows: pd.DataFrame, styles: dict[str, dict]) -> None:
-    """Draw one filled point per variant, with its spread in time and between seeds."""
-    for row in rows.itertuples():
-        style = styles[row.variant] | {"linestyle": "none"}
-        time = [[max(0.0, row.median_ms - row.q10_ms)], [max(0.0, row.q90_ms - row.median_ms)]]
-        spread = None if pd.isna(row.psnr_std) else row.psnr_std
-        label = wrapped(row.variant)
-        axis.errorbar(
-            row.median_ms,
-            row.psnr,
-            xerr=time,
-            yerr=spread,
-            label=label,
-            elinewidth=0.8,
-            markersize=6,
-            **style,
-        )
-
-
-def plot_untimed_lines(axis: Axes, rows: pd.DataFrame, styles: dict[str, dict]) -> None:
-    """Draw interpolation that was not timed as a horizontal line."""
-    for row in rows[rows["origin"] == "interpolation"].itertuples():
-        color = styles[row.variant]["color"]
-        axis.axhline(row.psnr, color=color, linestyle="--", label=wrapped(f"{row.variant} (not timed)"))
-
-
-def published_points(published: pd.DataFrame | None) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return the published rows that have both numbers, by data set and degradation."""
-    if published is None:
-        return {}
-    missing = [column for column in PUBLISHED_COLUMNS if column not in published.columns]
-    if missing:
-        raise DataError(f"published values: missing columns {', '.join(missing)}")
-    whole = published.dropna(subset=["psnr", "runtime_ms"])
-    return dict(iter(whole.groupby(["dataset", "degradation"], sort=False)))
-
-
-def plot_published_points(axis: Axes, rows: pd.DataFrame) -> None:
-    """Draw published numbers as hollow points with their model's name."""
-    styles = label_styles(rows["model"])
-    for row in rows.itertuples():
-        style = styles[row.model]
-        device = getattr(row, "note", "")
-        note = f"; {device}" if device else ""
-        label = wrapped(f"{row.model} (published{note})")
-        axis.plot(
-            *(row.runtime_ms, row.psnr),
-            marker=style["marker"],
-            linestyle="none",
-            markersize=6,
-            markerfacecolor="none",
-            markeredgecolor="0.25",
-            label=label,
-        )
-
-
-def scale_time_axis(axis: Axes) -> None:
-    """Make the time axis logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2 and 5."""
-    axis.set_xscale("log")
-    low, high = axis.get_xlim()
-    centre = np.sqrt(low * high)
-    low, high = min(low / 1.15, centre / 2), max(high * 1.15, centre * 2)
-    axis.set_xlim(low, high)
-    steps = (1, 2, 5) if high / low < 200 else (1,)
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
-    axis.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 # ---- PSNR per frame ----------------------------------------------------------------------------

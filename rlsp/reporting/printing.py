@@ -45,7 +45,7 @@ def time_text(value: float) -> str:
 
 def count_text(value: float) -> str:
     """Return a whole number with thousands separated."""
-    return EMPTY if pd.isna(value) else f"{int(value):,}"
+    return EMPTY if pd.isna(value) else f"{round(value):,}"
 
 
 def signed_text(decibels: float) -> str:

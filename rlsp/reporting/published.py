@@ -12,13 +12,31 @@ import pandas as pd
 
 from rlsp.errors import DataError
 from rlsp.reporting.printing import signed_text
-from rlsp.reporting.tables import read_table
+from rlsp.reporting.rows import read_table
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 PUBLISHED_COLUMNS = (
     *("model", "dataset", "degradation", "metric", "value", "unit"),
     *("protocol", "source", "confidence", "note"),
 )
+
+FULL_HD = "output 1920x1080"  # the protocol of a time of one Full HD frame
+GPU_NOTE = "GPU: "  # how the note of a time begins; the rest, up to a semicolon, is the GPU
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """A published factor: under which metric it is, and whether it was printed as a lower bound."""
+
+    metric: str
+    is_bound: bool
+
+
+SPEEDUP_MODEL = "rlsp-7-128"  # that is this many times as fast as:
+SPEEDUPS = {
+    "duf-52l": Speedup("speedup_over_duf", is_bound=True),
+    "frvsr-10-128": Speedup("speedup_over_frvsr", is_bound=False),
+}
 
 
 @dataclass(frozen=True)
@@ -73,12 +91,21 @@ def published_points(dataset: str = "vid4", degradation: str = "gaussian") -> pd
     table = table[table["confidence"] != "M"]
     accuracy = table[(table["metric"] == "psnr") & (table["dataset"] == dataset)]
     accuracy = accuracy[accuracy["degradation"] == degradation].drop_duplicates("model")
-    times = table[(table["metric"] == "runtime") & (table["protocol"] == "output 1920x1080")]
-    times = times.drop_duplicates("model")[["model", "value", "note"]]
+    times = full_hd_times(table).drop_duplicates("model")[["model", "value", "note"]]
     points = accuracy.drop(columns="note").merge(times, on="model", suffixes=("", "_time"))
     points["note"] = points["note"].str.split(";").str[0]  # the GPU; how it was read follows
     points = points.assign(psnr=points["value"].astype(float), runtime_ms=points["value_time"].astype(float))
     return points[["model", "dataset", "degradation", "psnr", "runtime_ms", "note"]]
+
+
+def full_hd_times(published: pd.DataFrame) -> pd.DataFrame:
+    """Return the published times of one Full HD frame."""
+    return published[(published["metric"] == "runtime") & (published["protocol"] == FULL_HD)]
+
+
+def speedup_text(printed: Printed, speedup: Speedup) -> str:
+    """Return a published factor as it was printed, such as ``over 70``."""
+    return f"{'over' if speedup.is_bound else 'about'} {printed.value:.0f}"
 
 
 def find_printed(

@@ -13,7 +13,7 @@ from rlsp.reporting.figures import read_study
 from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
-from rlsp.reporting.tables import headline_timing
+from rlsp.reporting.timing import headline_timing
 from rlsp.reporting.wide import crops_text
 from rlsp.study import Study
 
@@ -146,7 +146,7 @@ def study_block(folder: Path, authors: dict[tuple[str, str, str], float] | None 
         f"{protocol_label(study['protocols'][study['headline_protocol']])}; {_inputs(study, degradations)}; "
         f"mean over clips; {_seeds(means)}; "
         f"{_budget(folder, study)}. {AUTHORS if authors else ''}The four rows of the ablation are "
-        f"{', '.join(study['ablation'])}. Times: median on {_device(folder)}. From [{path}/tables]({path}/tables)."
+        f"{', '.join(study['ablation'])}. Times: median on {_device(timing)}. From [{path}/tables]({path}/tables)."
     )
     return f"{_markdown(rows)}\n\n{caption}"
 
@@ -258,9 +258,9 @@ def _budget(folder: Path, study: dict[str, Any]) -> str:
     )
 
 
-def _device(folder: Path) -> str:
-    rows = pd.read_csv(folder / "tables" / "runtime.csv")
-    row: Any = rows.iloc[0]
+def _device(timing: pd.DataFrame) -> str:
+    """Say on what and on which frames the shown times were measured."""
+    row: Any = timing.iloc[0]
     return f"{row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}"
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from rlsp.clips import replace_when_complete
 
@@ -36,6 +39,7 @@ FADED = {
 }
 
 PAGE_WIDTH = 7.0  # inches: the text width of a two-column paper
+TITLE_WIDTH = 105  # characters of a figure's title in one line of that width
 RC = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -115,6 +119,36 @@ def add_legend(figure: Figure) -> None:
     tallest = max(sum(lines[start : start + rows]) for start in range(0, len(lines), rows))
     figure.set_figheight(figure.get_figheight() + 0.15 + 0.13 * tallest + 0.06 * rows)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
+
+
+def scale_log_axis(axes: Axes, which: str, *, margin: float = 1.15, most_ticks: int = 8) -> None:
+    """Make an axis (``x`` or ``y``) logarithmic, at least a factor of 4 wide, with plain numbers at 1, 2, 3, 5 and 7.
+
+    Of more than `most_ticks` only 1, 2 and 5, or 1 and 3, or the powers of ten, or every other of these stay. What is
+    drawn has to be positive; on either side it gets a twentieth of its range and the factor `margin`.
+    """
+    low, high = getattr(axes.dataLim, f"interval{which}")
+    if not (0 < low <= high < np.inf):  # nothing is drawn
+        return
+    room, centre = margin * (high / low) ** 0.05, np.sqrt(low * high)
+    low, high = min(low / room, centre / 2), max(high * room, centre * 2)
+    getattr(axes, f"set_{which}lim")(low, high)  # before the scale, which else looks for limits of its own
+    getattr(axes, f"set_{which}scale")("log")
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    choices = [
+        [step * 10.0**decade for decade in list(decades)[::every] for step in steps]
+        for steps, every in (((1, 2, 3, 5, 7), 1), ((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2))
+    ]
+    inside = [[tick for tick in ticks if low <= tick <= high] for ticks in choices]
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(
+        FixedLocator(next((ticks for ticks in inside if len(ticks) <= most_ticks), inside[-1]))
+    )
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else f"{value / 1e3:g}k")
+    )
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def wrapped(label: str, width: int = 26) -> str:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlsp.clips import replace_when_complete
 from rlsp.errors import ConfigError, DataError
+from rlsp.reporting.costs import SWEEP_COLUMNS, summarise_costs
 from rlsp.reporting.printing import Section, markdown_text, tex_text
 from rlsp.reporting.protocols import (
     SCORE_COLUMNS,
@@ -32,59 +32,39 @@ from rlsp.reporting.protocols import (
     protocol_label,
     variant_labels,
 )
+from rlsp.reporting.published import read_published
+from rlsp.reporting.rows import joined, read_table, write_csv, write_text
+from rlsp.reporting.speed import summarise_speed
+from rlsp.reporting.timing import (
+    CASE_COLUMNS,
+    RUNTIME_COLUMNS,
+    headline_timing,
+    summarise_complexity,
+    summarise_runtime,
+)
 from rlsp.reporting.wide import (
-    SETTING_COLUMNS,
     SWITCHES,
     ablation_sections,
     accuracy_sections,
     caption_facts,
-    complexity_sections,
     leave_one_out_sections,
-    runtime_sections,
     temporal_sections,
 )
-
-RUNTIME_COLUMNS = (
-    *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
-    *("boundary", "batch", "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"),
+from rlsp.reporting.wide_timing import (
+    complexity_sections,
+    cost_sections,
+    runtime_sections,
+    speed_sections,
 )
+
 VALIDATION_COLUMN = "validation_psnr"  # dB; empty between validations, and in logs without any
 TRAINING_COLUMNS = (
     *("run", "model", "recipe", "degradation", "seed"),
     *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
 )
-TEXT_COLUMNS = (
-    *("study", "run", "origin", "model", "recipe", "degradation", "dataset", "clip", "left_out", "protocol"),
-    *("spec_hash", "device", "precision", "mode", "boundary", "variant", "protocol_label", "seeds"),
-)
 
 
 # ---- reading and collecting --------------------------------------------------------------------
-
-
-def read_table(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a CSV table and check its columns.
-
-    Names stay text, even ``007`` or ``nan``; seeds are whole numbers or empty.
-
-    Raises
-    ------
-    DataError
-        When the file is missing, unreadable, or lacks one of `columns`.
-    """
-    path = Path(path)
-    types = dict.fromkeys(TEXT_COLUMNS, "str") | {"seed": "Int64"}
-    try:
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a table, there is no such file") from None
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: expected a CSV table with a header, got: {reason}") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(f"{path}: missing columns {', '.join(missing)}")
-    return table
 
 
 def collect_tables(
@@ -92,18 +72,24 @@ def collect_tables(
     runtime_files: Iterable[Path | str],
     training_files: Iterable[Path | str],
     tables_dir: Path | str,
+    *,
+    case_files: Iterable[Path | str] = (),
+    sweep_files: Iterable[Path | str] = (),
 ) -> None:
-    """Put the rows of all runs of a study into ``scores.csv``, ``runtime.csv`` and ``training.csv``.
+    """Put the rows of all runs of a study into one table of each kind, averaging nothing.
+
+    Writes ``scores.csv``, ``runtime.csv``, ``training.csv``, ``runtime_cases.csv`` and ``sweep.csv``; what there
+    is nothing of has its columns only.
 
     Parameters
     ----------
-    score_files, runtime_files : iterable of paths
-        Tables with the columns `SCORE_COLUMNS` and `RUNTIME_COLUMNS`.
+    score_files, runtime_files, case_files, sweep_files : iterable of paths
+        Tables with the columns `SCORE_COLUMNS`, `RUNTIME_COLUMNS`, `CASE_COLUMNS` and `SWEEP_COLUMNS`.
     training_files : iterable of paths
         ``<run>/training.csv``. What says which run it is (``run, model, recipe, degradation, seed``) may be
         left out: then the run is the name of the folder and the rest comes from the scores of that run.
     tables_dir : path
-        Where the three tables go.
+        Where the tables go.
 
     Raises
     ------
@@ -111,23 +97,24 @@ def collect_tables(
         When a file lacks columns, or the studies are mixed.
     """
     tables_dir = Path(tables_dir)
-    scores = joined([read_table(path, SCORE_COLUMNS) for path in score_files], SCORE_COLUMNS)
-    runtime = joined([read_table(path, RUNTIME_COLUMNS) for path in runtime_files], RUNTIME_COLUMNS)
-    logs = [read_training(path, scores) for path in training_files]
-    training = joined(logs, (*TRAINING_COLUMNS, VALIDATION_COLUMN))
-    for name, table in (("scores", scores), ("runtime", runtime)):
+    kinds = {
+        "scores": (score_files, SCORE_COLUMNS),
+        "runtime": (runtime_files, RUNTIME_COLUMNS),
+        "runtime_cases": (case_files, CASE_COLUMNS),
+        "sweep": (sweep_files, SWEEP_COLUMNS),
+    }
+    tables = {
+        name: joined([read_table(path, columns) for path in files], columns)
+        for name, (files, columns) in kinds.items()
+    }
+    for name, table in tables.items():
         studies = sorted(table["study"].dropna().unique())
         if len(studies) > 1:
             raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
-    for name, table in (("scores", scores), ("runtime", runtime), ("training", training)):
+    logs = [read_training(path, tables["scores"]) for path in training_files]
+    tables["training"] = joined(logs, (*TRAINING_COLUMNS, VALIDATION_COLUMN))
+    for name, table in tables.items():
         write_csv(table, tables_dir / f"{name}.csv")
-
-
-def joined(tables: list[pd.DataFrame], columns: Iterable[str]) -> pd.DataFrame:
-    """Return the rows of all tables, these columns only; with no tables, an empty one."""
-    columns = list(columns)
-    filled = [table[columns] for table in tables if not table.empty]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
 def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
@@ -146,35 +133,28 @@ def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV; it appears under its name only when complete."""
-    with replace_when_complete(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file; it appears under its name only when complete."""
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
 # ---- summaries ---------------------------------------------------------------------------------
 
 
-def write_tables(tables_dir: Path | str, study: dict[str, Any]) -> None:
+def write_tables(
+    tables_dir: Path | str, study: dict[str, Any], *, published: pd.DataFrame | None = None
+) -> None:
     """Make every summary table of a study from its collected rows.
 
-    Writes ``accuracy``, ``leave_one_clip_out``, ``ablation``, ``complexity`` and ``temporal`` as ``.csv``,
-    ``.md`` and ``.tex``; ``runtime.md`` and ``.tex`` with their numbers in ``runtime_summary.csv``, since
-    ``runtime.csv`` holds the raw samples; and ``study.json``, the facts, so that the folder can be read and
-    drawn on its own.
+    Writes ``accuracy``, ``leave_one_clip_out``, ``ablation``, ``complexity``, ``temporal``, ``speed`` and
+    ``cost_curves`` as ``.csv``, ``.md`` and ``.tex``; ``runtime.md`` and ``.tex`` with their numbers in
+    ``runtime_summary.csv``, since ``runtime.csv`` holds the raw samples; and ``study.json``, the facts, so that the
+    folder can be read and drawn on its own.
 
     Parameters
     ----------
     tables_dir : path
-        Folder with ``scores.csv``, ``runtime.csv`` and ``training.csv`` from `collect_tables`.
+        Folder with the tables from `collect_tables`; one of an earlier version has no ``runtime_cases.csv`` and no
+        ``sweep.csv``.
     study : dict
         See the module's docstring.
+    published : DataFrame, optional
+        What `read_published` returns, by default of the package's own file.
 
     Raises
     ------
@@ -185,28 +165,46 @@ def write_tables(tables_dir: Path | str, study: dict[str, Any]) -> None:
     """
     tables_dir = Path(tables_dir)
     check_study(study)
+    published = read_published() if published is None else published
     scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
     runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
     training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
     facts = caption_facts(study, scores, runtime, training)
-    timing = summarise_runtime(runtime, study.get("reference_model"))
+    timing = read_timing(tables_dir, study.get("reference_model"))
 
     accuracy = summarise_accuracy(scores, study["protocols"])
     left_out = summarise_leave_one_out(scores, study["protocols"])
     ablation = summarise_ablation(accuracy, study, timing, scores)
     temporal = summarise_temporal(scores, study["protocols"][study["headline_protocol"]])
-    write_summary(tables_dir, "accuracy", accuracy, accuracy_sections(accuracy, study, facts))
-    write_summary(
-        tables_dir, "leave_one_clip_out", left_out, leave_one_out_sections(left_out, accuracy, study, facts)
-    )
-    write_summary(tables_dir, "ablation", ablation, ablation_sections(ablation, study, facts))
-    write_summary(tables_dir, "temporal", temporal, temporal_sections(temporal, study, facts))
-    write_summary(
-        tables_dir, "runtime", timing, runtime_sections(timing, study, facts), csv="runtime_summary"
-    )
-    complexity = summarise_complexity(runtime)
-    write_summary(tables_dir, "complexity", complexity, complexity_sections(complexity, facts))
+    complexity, costs = summarise_complexity(runtime), summarise_costs(read_sweep(tables_dir))
+    speed = summarise_speed(accuracy, timing, study, published)
+    summaries = {
+        "accuracy": (accuracy, accuracy_sections(accuracy, study, facts)),
+        "leave_one_clip_out": (left_out, leave_one_out_sections(left_out, accuracy, study, facts)),
+        "ablation": (ablation, ablation_sections(ablation, study, facts)),
+        "temporal": (temporal, temporal_sections(temporal, study, facts)),
+        "runtime": (timing, runtime_sections(timing, study, facts)),
+        "complexity": (complexity, complexity_sections(complexity, facts)),
+        "speed": (speed, speed_sections(speed, study, facts)),
+        "cost_curves": (costs, cost_sections(costs, study, facts)),
+    }
+    for name, (table, sections) in summaries.items():
+        write_summary(tables_dir, name, table, sections, csv={"runtime": "runtime_summary"}.get(name))
     write_text(json.dumps(study, indent=1, sort_keys=True) + "\n", tables_dir / "study.json")
+
+
+def read_timing(tables_dir: Path, reference_model: str | None = None) -> pd.DataFrame:
+    """Read the raw run times of a folder of tables, of any version, and summarise them."""
+    cases = tables_dir / "runtime_cases.csv"
+    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
+    known = read_table(cases, CASE_COLUMNS) if cases.exists() else None
+    return summarise_runtime(runtime, reference_model, known)
+
+
+def read_sweep(tables_dir: Path) -> pd.DataFrame:
+    """Read the raw rows of the cost curves of a folder of tables; there are none in one of an earlier version."""
+    path = tables_dir / "sweep.csv"
+    return read_table(path, SWEEP_COLUMNS) if path.exists() else pd.DataFrame(columns=list(SWEEP_COLUMNS))
 
 
 def check_study(study: dict[str, Any]) -> None:
@@ -342,81 +340,6 @@ def gain_spread(groups: Iterable[int], of_seeds: list[dict[str, float]]) -> list
         spreads.append(float(np.std(gains, ddof=1)) if gains else float("nan"))
         before = (group, psnr)
     return spreads
-
-
-def summarise_runtime(runtime: pd.DataFrame, reference_model: str | None = None) -> pd.DataFrame:
-    """Return the time per output frame of each model and way of running it.
-
-    Returns
-    -------
-    DataFrame
-        ``median_ms``, ``q10_ms`` and ``q90_ms`` (linear between samples), ``fps`` (1000 / median),
-        ``n_repeats``, and ``time_ratio``: the median over that of the reference model (by default the
-        fastest) run the same way on the same device.
-    """
-    names = ["model", *SETTING_COLUMNS, "mode", "precision"]
-    numbers = [
-        "median_ms",
-        "q10_ms",
-        "q90_ms",
-        "fps",
-        "n_repeats",
-        "time_ratio",
-        "parameters",
-        "gmac_per_frame",
-    ]
-    if runtime.empty:
-        return pd.DataFrame(columns=[*names, *numbers])
-    groups = runtime.groupby(names, sort=False, dropna=False)
-    table = groups.agg(
-        median_ms=("runtime_ms", "median"),
-        q10_ms=("runtime_ms", lambda times: times.quantile(0.1)),
-        q90_ms=("runtime_ms", lambda times: times.quantile(0.9)),
-        n_repeats=("runtime_ms", "size"),
-        parameters=("parameters", "first"),
-        gmac_per_frame=("gmac_per_frame", "first"),
-    ).reset_index()
-    way = names[1:]
-    candidates = table if reference_model is None else table[table["model"] == reference_model]
-    reference = candidates.groupby(way, sort=False, dropna=False)["median_ms"].min()
-    table = table.merge(reference.rename("reference_ms").reset_index(), on=way, how="left")
-    table = table.assign(
-        fps=1000.0 / table["median_ms"], time_ratio=table["median_ms"] / table["reference_ms"]
-    )
-    return table[[*names, *numbers]]
-
-
-def headline_timing(timing: pd.DataFrame, device: str | None = None) -> pd.DataFrame:
-    """Choose the one setting and way of running that figures and the ablation show.
-
-    The network alone, eager and in fp32 where these were timed; then the largest frames, the smallest batch
-    and the first device. Two devices never mix.
-    """
-    chosen = timing
-    if device is not None and (chosen["device"] == device).any():
-        chosen = chosen[chosen["device"] == device]
-    wanted = {"boundary": "network", "mode": "eager", "precision": "fp32"}
-    for column, value in wanted.items():
-        if (chosen[column] == value).any():
-            chosen = chosen[chosen[column] == value]
-    if chosen.empty:
-        return chosen
-    chosen = chosen[chosen["batch"] == chosen["batch"].min()]
-    pixels = chosen["lr_height"] * chosen["lr_width"]
-    chosen = chosen[pixels == pixels.max()]
-    for column in (*SETTING_COLUMNS, *wanted):
-        if column not in ("mode", "precision") or chosen[column].nunique() > 1:
-            chosen = chosen[chosen[column] == chosen[column].iloc[0]]
-    return chosen
-
-
-def summarise_complexity(runtime: pd.DataFrame) -> pd.DataFrame:
-    """Return parameters, GMAC per output frame, and the highest peak memory (MB) of each model."""
-    names = ["model", "device", "lr_height", "lr_width", "boundary", "batch", "mode", "precision"]
-    numbers = ["parameters", "gmac_per_frame", "peak_memory_mb"]
-    if runtime.empty:
-        return pd.DataFrame(columns=[*names, *numbers])
-    return runtime.groupby(names, sort=False, dropna=False)[numbers].max().reset_index()
 
 
 # ---- writing -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ UNKNOWN = "published value unknown"
 CALIBRATED = "calibration reproduced"
 NOT_COMPARABLE = "not comparable (published device not stated)"
 TURNED = "order turned"
+ON_CPU = "measured on a CPU, not a GPU as in the paper"
 CLOSEST = " (closest to the published value)"
 
 
@@ -94,6 +95,11 @@ def decide_speedup(measured: list[Measured], printed: Printed, *, is_bound: bool
         difference = largest_difference(measured, printed)
         is_reproduced = abs(difference) <= ABOUT * printed.value + NOISE
     return REPRODUCED if is_reproduced else f"{DIFFERS} {difference:+.1f}x"
+
+
+def device_verdict(verdict: str, *, is_cpu: bool) -> str:
+    """Return the verdict on a speed, which says so where the only device was a CPU."""
+    return f"{verdict}; {ON_CPU}" if is_cpu else verdict
 
 
 def decide_cold_start(

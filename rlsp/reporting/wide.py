@@ -15,8 +15,6 @@ from rlsp.reporting.printing import (
 )
 from rlsp.reporting.protocols import protocol_label, ssim_label
 
-# Times may be compared inside one setting only.
-SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
 SWITCHES = ("adjacent", "feedback", "state")
 TOF_LABEL = "tOF (Farneback, Y, TecoGAN's crop and trim)"
 MOST_CLIPS_WIDE = 8  # above this a page is too narrow: the wide tables show the mean, the CSV all clips
@@ -215,52 +213,4 @@ def temporal_sections(temporal: pd.DataFrame, study: dict[str, Any], facts: str)
             "the true motion, where it is visible in both frames."
         )
         sections.append(Section(f"{caption} {facts}", *with_counts(heads, lines, rows)))
-    return sections
-
-
-def runtime_sections(timing: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
-    """Return one table of run times per device and setting."""
-    sections = []
-    for setting, rows in timing.groupby(list(SETTING_COLUMNS), sort=False, dropna=False):
-        device, threads, height, width, boundary, batch = setting
-        group = f"time per output frame, {boundary}, LR {width}x{height} [ms]"
-        heads = [("", "model"), ("", "mode"), ("", "precision")]
-        heads += [(group, "median"), (group, "10 %"), (group, "90 %"), ("", "frames per second")]
-        heads += [("", f"median / {study.get('reference_model') or 'fastest'}"), ("", "repeats")]
-        lines = [
-            [
-                *(row.model, row.mode, row.precision),
-                *(time_text(row.median_ms), time_text(row.q10_ms), time_text(row.q90_ms), time_text(row.fps)),
-                number_text(row.time_ratio, 2),
-                str(row.n_repeats),
-            ]
-            for row in rows.itertuples()
-        ]
-        caption = (
-            f"Run time on {device}, {plural(threads, 'thread')}, batch {batch}: median and 10 and 90 % "
-            f"quantiles of the repeats, all models interleaved. {facts}"
-        )
-        sections.append(Section(caption, heads, lines))
-    return sections
-
-
-def complexity_sections(complexity: pd.DataFrame, facts: str) -> list[Section]:
-    """Return one table of model sizes and costs per device and setting."""
-    sections = []
-    keys = ["device", "lr_height", "lr_width", "boundary", "batch"]
-    for (device, height, width, boundary, batch), rows in complexity.groupby(keys, sort=False, dropna=False):
-        heads = [("", "model"), ("", "mode"), ("", "precision"), ("", "parameters")]
-        heads += [("", f"GMAC per output frame, LR {width}x{height}"), ("", "peak memory [MB]")]
-        lines = [
-            [
-                *(row.model, row.mode, row.precision, count_text(row.parameters)),
-                *(number_text(row.gmac_per_frame, 2), number_text(row.peak_memory_mb, 0)),
-            ]
-            for row in rows.itertuples()
-        ]
-        caption = (
-            f"Complexity at LR {width}x{height}, {boundary}, batch {batch}; multiply-accumulates of convolutions, "
-            f"the rest left out; memory on {device}. {facts}"
-        )
-        sections.append(Section(caption, heads, lines))
     return sections

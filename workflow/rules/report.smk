@@ -13,15 +13,22 @@ rule collect:
     input:
         scores=STUDY.all_scores(),
         runtime=STUDY.runtime(),
+        cases=STUDY.runtime_cases(),
+        sweeps=STUDY.sweeps(),
         training=STUDY.training_logs(),
     output:
-        [STUDY.tables() / f"{name}.csv" for name in ("scores", "runtime", "training")],
+        [
+            STUDY.tables() / f"{name}.csv"
+            for name in ("scores", "runtime", "runtime_cases", "sweep", "training")
+        ],
     log:
         RESULTS / "logs/collect.log",
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=source_hash("reporting.tables"),
+        code=source_hash(
+            "reporting.tables", "reporting.rows", "reporting.timing", "reporting.costs"
+        ),
     script:
         "../scripts/collect.py"
 
@@ -29,6 +36,7 @@ rule collect:
 rule tables:
     input:
         rules.collect.output,
+        published=PUBLISHED,
     output:
         facts=STUDY.tables() / "study.json",
         accuracy=report(
@@ -45,6 +53,16 @@ rule tables:
             STUDY.tables() / "runtime_summary.csv",
             category="Tables",
             caption="../report/runtime.rst",
+        ),
+        speed=report(
+            STUDY.tables() / "speed.csv",
+            category="Tables",
+            caption="../report/speed.rst",
+        ),
+        costs=report(
+            STUDY.tables() / "cost_curves.csv",
+            category="Tables",
+            caption="../report/cost_curves.rst",
         ),
         complexity=report(
             STUDY.tables() / "complexity.csv",
@@ -64,7 +82,13 @@ rule tables:
         study=STUDY.facts(),
         code=source_hash(
             "reporting.tables",
+            "reporting.rows",
+            "reporting.timing",
+            "reporting.speed",
+            "reporting.costs",
+            "reporting.published",
             "reporting.wide",
+            "reporting.wide_timing",
             "reporting.protocols",
             "reporting.printing",
         ),

@@ -9,4 +9,6 @@ with job(snakemake.log):
         [snakemake.input.runtime],
         snakemake.input.training,
         Path(snakemake.output[0]).parent,
+        case_files=[snakemake.input.cases],
+        sweep_files=snakemake.input.sweeps,
     )

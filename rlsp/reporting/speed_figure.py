@@ -1,0 +1,332 @@
+"""Figure 1 of the paper: PSNR against the time of one output frame."""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rlsp.errors import DataError
+from rlsp.reporting.labels import Label, place_labels
+from rlsp.reporting.protocols import protocol_label
+from rlsp.reporting.speed import PUBLISHED_PSNR
+from rlsp.reporting.style import (
+    COLORS,
+    MARKERS,
+    PAGE_WIDTH,
+    TITLE_WIDTH,
+    add_legend,
+    grid_shape,
+    label_styles,
+    new_figure,
+    scale_log_axis,
+    styled,
+    wrapped,
+)
+from rlsp.reporting.timing import WAY_COLUMNS, headline_timing
+from rlsp.reporting.wide_timing import frame_text
+
+POINT_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
+MOST_ROWS = 3  # panels below each other that fit a page
+PUBLISHED_COLOR = "0.45"
+FAMILIES = ("rlsp", "frvsr", "duf")  # have the first colours and markers, in this order
+FILLED = "PSNR and time measured here"
+HOLLOW = "PSNR published, time measured here"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: what is drawn in it, and whether its times were measured here."""
+
+    dataset: str
+    degradation: str
+    rows: pd.DataFrame
+    is_measured: bool
+
+
+@styled
+def plot_psnr_vs_runtime(
+    speed: pd.DataFrame,
+    accuracy: pd.DataFrame,
+    study: dict[str, Any],
+    published: pd.DataFrame | None = None,
+    *,
+    styles: dict[str, dict] | None = None,
+) -> Figure | None:
+    """Draw PSNR against time per output frame, one panel per data set and kind of degradation.
+
+    Filled points have both measured here, with bars from the 10 to the 90 % quantile of the time and over the
+    standard deviation between seeds; hollow ones the time only. A thin line joins the widths of RLSP and the sizes
+    of another family. What is published as a whole is hollow and grey in a panel of its own, since it was timed on
+    other devices. Interpolation without a measured time is a dashed line. Names stand beside the points; where
+    they do not fit, a legend has them. None when nothing was timed.
+
+    Parameters
+    ----------
+    speed : DataFrame
+        What `rlsp.reporting.speed.summarise_speed` returns; its headline's way is drawn.
+    accuracy : DataFrame
+        What `rlsp.reporting.tables.summarise_accuracy` returns, for interpolation that was not timed.
+    study : dict
+        The facts of the study.
+    published : DataFrame, optional
+        Published points, with the columns `POINT_COLUMNS`.
+    styles : dict, optional
+        Of each variant, for the legend where names do not fit.
+    """
+    points = headline_points(speed, study)
+    panels = runtime_panels(points, published)
+    if not panels:
+        return None
+    untimed = untimed_interpolation(accuracy, points, study)
+    title = figure_title(points, study)
+    for columns in (2, 1) if len(panels) <= MOST_ROWS else (2,):
+        figure, axes = new_panels(panels, columns, title)
+        labels = [draw_named(axis, panel, study, untimed) for axis, panel in zip(axes, panels, strict=True)]
+        add_legend(figure)
+        figure.draw_without_rendering()  # sizes are known from here on
+        if all([place_labels(axis, of_panel) for axis, of_panel in zip(axes, labels, strict=True)]):
+            return figure
+    figure, axes = new_panels(panels, 2, title)
+    styles = styles or label_styles(accuracy["variant"])
+    for axis, panel in zip(axes, panels, strict=True):
+        draw_keyed(axis, panel, study, untimed, styles)
+    add_legend(figure)
+    return figure
+
+
+# ---- what is drawn -----------------------------------------------------------------------------
+
+
+def headline_points(speed: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows of the headline's way that have a PSNR."""
+    chosen = headline_timing(speed, study.get("device"))
+    for column in WAY_COLUMNS:
+        speed = speed[speed[column].isin(chosen[column])]
+    return speed[speed["psnr"].notna()]
+
+
+def runtime_panels(points: pd.DataFrame, published: pd.DataFrame | None) -> list[Panel]:
+    """Return the panels: of what was measured, then of what was published for the same data and degradation."""
+    known = published_panels(published)
+    panels, apart = [], []
+    for (dataset, degradation), rows in points.groupby(["dataset", "panel"], sort=False):
+        if (rows["psnr_from"] != "interpolation").any():  # the baseline alone is no comparison
+            panels.append(Panel(dataset, degradation, rows, is_measured=True))
+            if (dataset, degradation) in known:
+                rows = known[dataset, degradation]
+                apart.append(Panel(dataset, degradation, rows, is_measured=False))
+    return [*panels, *apart]
+
+
+def published_panels(published: pd.DataFrame | None) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return the published points that have both numbers, by data set and degradation."""
+    if published is None:
+        return {}
+    missing = [column for column in POINT_COLUMNS if column not in published.columns]
+    if missing:
+        raise DataError(f"published values: missing columns {', '.join(missing)}")
+    whole = published.dropna(subset=["psnr", "runtime_ms"])
+    return dict(iter(whole.groupby(["dataset", "degradation"], sort=False)))
+
+
+def untimed_interpolation(
+    accuracy: pd.DataFrame, points: pd.DataFrame, study: dict[str, Any]
+) -> pd.DataFrame:
+    """Return the means of interpolation that was not timed."""
+    means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
+    means = means[(means["origin"] == "interpolation") & means["psnr"].notna()]
+    return means[~means["variant"].isin(points["variant"])]
+
+
+def figure_title(points: pd.DataFrame, study: dict[str, Any]) -> str:
+    """Return how the shown times were measured, and what bars and brackets mean."""
+    row = points.iloc[0]
+    plural = "s" if row["threads"] > 1 else ""
+    parts = [
+        f"Measured on {row['device']}, {row['threads']} thread{plural}, "
+        f"{frame_text(row['lr_height'], row['lr_width'], study)}, batch {row['batch']}, {row['precision']}, "
+        f"{row['mode']}, {row['boundary']}",
+        "bars: 10 to 90 % of the times",
+    ]
+    counts = points.loc[points["psnr_std"].notna(), "n_seeds"]
+    if not counts.empty:
+        seeds = "-".join(str(int(count)) for count in sorted({counts.min(), counts.max()}))
+        parts[-1] += f", standard deviation over {seeds} seeds"
+    if (points["degradation"] != points["panel"]).any():
+        parts.append("in brackets the blur of the input where it is not the panel's")
+    return textwrap.fill("; ".join(parts), TITLE_WIDTH, break_on_hyphens=False)
+
+
+# ---- panels ------------------------------------------------------------------------------------
+
+
+def new_panels(panels: list[Panel], columns: int, title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with an empty panel for each of `panels`, titled and its axes named."""
+    is_pair = len(panels) == 2 and not panels[1].is_measured and columns == 2
+    rows, columns = grid_shape(len(panels), columns)
+    height = 2.9 if columns == 1 or is_pair else 2.5
+    figure = new_figure(PAGE_WIDTH if len(panels) > 1 else 5.5, 0.45 + height * rows)
+    ratios = [1.6, 1.0] if is_pair else [1.0] * columns
+    axes = list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).ravel())
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.suptitle(title)
+    return figure, axes[: len(panels)]
+
+
+def name_axes(axis: Axes, panel: Panel, study: dict[str, Any]) -> None:
+    """Title a panel, name its axes and scale them, with room for names around the points."""
+    what = "timed here" if panel.is_measured else "published"
+    axis.set_title(f"{panel.dataset}, {panel.degradation}: {what}")
+    if panel.is_measured:
+        axis.set_xlabel("time per output frame [ms]")
+        axis.set_ylabel(f"{short_label(study)} [dB]")
+    else:
+        axis.set_xlabel("published time per frame [ms],\ndevice and frame size of each source")
+        axis.set_ylabel("published PSNR [dB],\nprotocol of each source")
+    axis.margins(y=0.14)
+    scale_log_axis(axis, "x", margin=1.5)
+
+
+def short_label(study: dict[str, Any]) -> str:
+    """Return the headline protocol in two lines, for an axis."""
+    channel, rest = protocol_label(study["protocols"][study["headline_protocol"]]).split(", ", 1)
+    return f"{channel}, {rest}" if len(rest) < 12 else f"{channel}\n{rest}"
+
+
+def draw_named(axis: Axes, panel: Panel, study: dict[str, Any], untimed: pd.DataFrame) -> list[Label]:
+    """Draw a panel whose points have a colour for each family; return the names to put beside them."""
+    rows = panel.rows
+    labels = []
+    if panel.is_measured:
+        draw_series(axis, rows, study)
+        families = family_styles(rows, study)
+        is_mixed = (rows["psnr_from"] == PUBLISHED_PSNR).any()
+        for row in rows.itertuples():
+            style = families[family_of(row, study)]
+            draw_point(axis, row, style)
+            labels.append(Label(row.median_ms, row.psnr, wrapped(shown_name(row.label), 24), style["color"]))
+        if is_mixed:
+            for name, fill in ((FILLED, "0.3"), (HOLLOW, "none")):
+                key = Line2D(
+                    [], [], color="0.3", marker="o", linestyle="none", markerfacecolor=fill, label=name
+                )
+                axis.add_line(key)
+        draw_untimed(axis, panel, untimed, {})
+    else:
+        devices = list(dict.fromkeys(rows.get("note", pd.Series("", index=rows.index)).fillna("")))
+        for row in rows.itertuples():
+            device = getattr(row, "note", "")
+            name = f"published ({device})" if device else "published"
+            draw_published(axis, row, MARKERS[devices.index(device) % len(MARKERS)], name)
+            labels.append(Label(row.runtime_ms, row.psnr, shown_name(row.model), PUBLISHED_COLOR))
+    name_axes(axis, panel, study)
+    return labels
+
+
+def draw_keyed(
+    axis: Axes, panel: Panel, study: dict[str, Any], untimed: pd.DataFrame, styles: dict[str, dict]
+) -> None:
+    """Draw a panel whose points have a style and a line of the legend for each variant."""
+    if panel.is_measured:
+        draw_series(axis, panel.rows, study)
+        free = label_styles([*styles, *panel.rows["variant"]])
+        for row in panel.rows.itertuples():
+            note = " (PSNR published)" if row.psnr_from == PUBLISHED_PSNR else ""
+            draw_point(axis, row, styles.get(row.variant, free[row.variant]), wrapped(row.label + note))
+        draw_untimed(axis, panel, untimed, styles)
+    else:
+        free = label_styles(panel.rows["model"])
+        for row in panel.rows.itertuples():
+            device = getattr(row, "note", "")
+            name = wrapped(f"{row.model} (published{'; ' if device else ''}{device})")
+            draw_published(axis, row, free[row.model]["marker"], name)
+    name_axes(axis, panel, study)
+
+
+def draw_point(axis: Axes, row: Any, style: dict[str, Any], label: str | None = None) -> None:
+    """Draw a point timed here with its spread in time and between seeds; hollow where its PSNR is published."""
+    time = [[max(0.0, row.median_ms - row.q10_ms)], [max(0.0, row.q90_ms - row.median_ms)]]
+    axis.errorbar(
+        row.median_ms,
+        row.psnr,
+        xerr=time,
+        yerr=None if pd.isna(row.psnr_std) else row.psnr_std,
+        label=label,
+        elinewidth=0.8,
+        markersize=6,
+        zorder=3,
+        color=style["color"],
+        marker=style["marker"],
+        linestyle="none",
+        markerfacecolor="white" if row.psnr_from == PUBLISHED_PSNR else style["color"],
+    )
+
+
+def draw_published(axis: Axes, row: Any, marker: str, label: str) -> None:
+    """Draw a point whose PSNR and time are published, hollow and grey."""
+    axis.plot(
+        *(row.runtime_ms, row.psnr),
+        marker=marker,
+        linestyle="none",
+        markersize=6,
+        markerfacecolor="none",
+        markeredgecolor=PUBLISHED_COLOR,
+        label=label,
+    )
+
+
+def draw_untimed(axis: Axes, panel: Panel, untimed: pd.DataFrame, styles: dict[str, dict]) -> None:
+    """Draw interpolation that was not timed as a horizontal line."""
+    kinds = {panel.degradation, *panel.rows["degradation"]}
+    rows = untimed[(untimed["dataset"] == panel.dataset) & untimed["degradation"].isin(kinds)]
+    for row in rows.itertuples():
+        color = styles.get(row.variant, {"color": "0.45"})["color"]
+        axis.axhline(row.psnr, color=color, linestyle="--", label=wrapped(f"{row.variant} (not timed)"))
+
+
+# ---- families ----------------------------------------------------------------------------------
+
+
+def family_of(row: Any, study: dict[str, Any]) -> str:
+    """Return the architecture of a model, by the study or by how its name begins."""
+    if row.psnr_from == "interpolation":
+        return "interpolation"
+    return study.get("models", {}).get(row.model, {}).get("arch", row.model.partition("-")[0])
+
+
+def family_styles(rows: pd.DataFrame, study: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each family a colour and a marker: the paper's three the first ones, interpolation a grey."""
+    found = dict.fromkeys([*FAMILIES, *[family_of(row, study) for row in rows.itertuples()]])
+    found.pop("interpolation", None)
+    styles = {
+        family: {"color": COLORS[n % len(COLORS)], "marker": MARKERS[n % len(MARKERS)]}
+        for n, family in enumerate(found)
+    }
+    return styles | {"interpolation": {"color": "0.35", "marker": "D"}}
+
+
+def draw_series(axis: Axes, rows: pd.DataFrame, study: dict[str, Any]) -> None:
+    """Join the widths of RLSP of one depth, and the sizes of any other family, with a thin grey line."""
+    firsts = rows[rows["psnr_from"] != "interpolation"].drop_duplicates("model")
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in firsts.sort_values("median_ms").itertuples():
+        sizes = re.fullmatch(r"[a-z]+-(\d+l?)(?:-\d+)?", row.model)
+        if sizes:
+            family = family_of(row, study)
+            key = f"{family}-{sizes[1]}" if family == "rlsp" else family
+            series.setdefault(key, []).append((row.median_ms, row.psnr))
+    for points in series.values():
+        if len(points) > 1:
+            axis.plot(*zip(*points, strict=True), color="0.7", linewidth=0.8, zorder=1)
+
+
+def shown_name(label: str) -> str:
+    """Return a label with its model's name as the literature writes it: ``RLSP 7-128``, ``DUF-52L``."""
+    label = re.sub(r"^(rlsp|frvsr|vsr|sisr)-(?=\d)", lambda found: f"{found[1].upper()} ", label)
+    return re.sub(r"^duf-(\d+)l\b", r"DUF-\1L", label)

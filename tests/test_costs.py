@@ -1,0 +1,97 @@
+"""Cost curves: fitted exponents, their tables and their figure."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_tables import made_study, made_sweep
+from matplotlib.text import Text
+
+from rlsp.reporting.cost_figure import plot_cost_curves
+from rlsp.reporting.costs import COST_COLUMNS, QUANTITIES, fit_power_law, summarise_costs
+from rlsp.reporting.printing import markdown_text
+from rlsp.reporting.wide_timing import cost_sections
+
+MODELS = {"rlsp-5-32": {"layers": 5, "filters": 32}}
+
+
+def test_an_exact_power_law_has_its_exponent_and_no_error():
+    law = fit_power_law(pd.Series([1, 2, 4, 8]), pd.Series([3.0, 12.0, 48.0, 192.0]))
+    assert law.exponent == pytest.approx(2.0, abs=1e-12)
+    assert law.factor == pytest.approx(3.0)
+    assert law.exponent_se == pytest.approx(0.0, abs=1e-9)
+    assert law.residual_percent == pytest.approx(0.0, abs=1e-9)
+
+
+def test_error_and_residual_equal_hand_computed_values():
+    # logarithms to the base e: x = 0, 1, 2 and y = 0, 1.3, 2, so slope 1, residuals -0.1, 0.2, -0.1
+    law = fit_power_law(pd.Series(np.exp([0.0, 1.0, 2.0])), pd.Series(np.exp([0.0, 1.3, 2.0])))
+    assert law.exponent == pytest.approx(1.0)
+    assert law.exponent_se == pytest.approx((0.06 / 1 / 2) ** 0.5)
+    assert law.residual_percent == pytest.approx(100 * (np.exp(0.02**0.5) - 1))
+
+
+def test_two_values_have_no_error_and_one_has_no_exponent():
+    law = fit_power_law(pd.Series([1, 10]), pd.Series([5.0, 50.0]))
+    assert law.exponent == pytest.approx(1.0) and np.isnan(law.exponent_se)
+    assert np.isnan(fit_power_law(pd.Series([4, 4]), pd.Series([5.0, 6.0])).exponent)
+    law = fit_power_law(
+        pd.Series([1, 2, 4, 8]), pd.Series([1.0, 2.0, np.nan, 0.0])
+    )  # these have no logarithm
+    assert law.exponent == pytest.approx(1.0)
+
+
+def test_exponents_are_those_of_the_medians_and_memory_has_its_own():
+    sweep = made_sweep()
+    sweep.loc[sweep["repeat"] == 0, "runtime_ms"] *= 50  # one sample in three: the median does not move
+    costs = summarise_costs(sweep.sample(frac=1, random_state=0))
+    assert tuple(costs.columns) == COST_COLUMNS
+    found = costs.drop_duplicates("quantity").set_index("quantity")
+    expected = {"lr_pixels": 1.0, "clip_length": 1.0, "filters": 2.0, "layers": 0.5}
+    assert found["time_exponent"].to_dict() == pytest.approx(expected)
+    assert found["memory_exponent"].to_dict() == pytest.approx(dict.fromkeys(expected, 0.0), abs=1e-12)
+    rows = costs[costs["quantity"] == "filters"]
+    assert rows["value"].tolist() == [16, 64, 256]
+    assert rows["median_ms"].tolist() == pytest.approx([3.0 * 16**2, 3.0 * 64**2, 3.0 * 256**2])
+
+
+def test_two_ways_have_curves_of_their_own():
+    fast = made_sweep({"filters": 1.0}).assign(mode="fused")
+    costs = summarise_costs(pd.concat([made_sweep({"filters": 2.0}), fast]))
+    assert costs.groupby("mode")["time_exponent"].first().to_dict() == pytest.approx(
+        {"eager": 2.0, "fused": 1.0}
+    )
+    sections = cost_sections(costs, made_study(), "FACTS")
+    assert len(sections) == 2
+
+
+def test_the_table_says_what_is_held_fixed():
+    text = markdown_text(cost_sections(summarise_costs(made_sweep()), made_study(models=MODELS), "FACTS"))
+    assert "the rest held fixed at rlsp-5-32 (5 layers, 32 filters), LR 160x90, batch 1." in text
+    assert "| filters | 16 | 160x90 | 768 | 2.000 ± 0.000 | 0.0 | 100 | 0.000 ± 0.000 | 0.0 | 3 |" in text
+
+
+def test_nothing_varied_no_figure_and_no_rows():
+    costs = summarise_costs(made_sweep()[:0])
+    assert costs.empty and tuple(costs.columns) == COST_COLUMNS
+    assert plot_cost_curves(costs, made_study()) is None
+
+
+def test_the_figure_has_a_column_for_each_quantity_and_its_exponents():
+    figure = plot_cost_curves(summarise_costs(made_sweep()), made_study(models=MODELS))
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2 * len(QUANTITIES)
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    for law in ("pixels$^{1.00}$", "frames$^{1.00}$", "filters$^{2.00}$", "layers$^{0.50}$"):
+        assert any(law in text for text in texts)
+    assert sum("^{0.00}$" in text for text in texts) == 4  # memory
+    filters = figure.axes[2]
+    assert filters.get_xscale() == filters.get_yscale() == "log"
+    points, line = filters.lines
+    assert points.get_ydata().tolist() == pytest.approx([768, 12288, 196608])
+    assert line.get_ydata()[[0, -1]].tolist() == pytest.approx([768, 196608])
+
+
+def test_a_figure_of_one_quantity_can_be_drawn():
+    figure = plot_cost_curves(summarise_costs(made_sweep({"layers": 1.0})), made_study())
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2
