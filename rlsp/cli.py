@@ -245,7 +245,14 @@ def tables_command(args: argparse.Namespace) -> None:
     from rlsp.reporting.tables import collect_tables, write_tables
 
     study = read_study(args)
-    collect_tables(study.all_scores(), [study.runtime()], study.training_logs(), study.tables())
+    collect_tables(
+        study.all_scores(),
+        [study.runtime()],
+        study.training_logs(),
+        study.tables(),
+        case_files=[study.runtime_cases()],
+        sweep_files=study.sweeps(),
+    )
     write_tables(study.tables(), study.facts())
     print(study.tables())
 

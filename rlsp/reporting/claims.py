@@ -275,8 +275,8 @@ def count_parameters_of(spec: dict[str, Any]) -> float:
     """Count the trainable numbers of a model, without giving them memory."""
     import torch
 
+    from rlsp.complexity import count_parameters
     from rlsp.models import build_model
-    from rlsp.runtime import count_parameters
 
     with torch.device("meta"):
         return float(count_parameters(build_model(spec)))
@@ -284,7 +284,7 @@ def count_parameters_of(spec: dict[str, Any]) -> float:
 
 def count_gmac_of(spec: dict[str, Any]) -> float:
     """Count the multiply-accumulates of one Full HD frame, in units of 10^9."""
-    from rlsp.runtime import count_macs
+    from rlsp.complexity import count_macs
 
     return count_macs(spec, FULL_HD_LR) / 1e9
 

@@ -53,8 +53,8 @@ def summarise_speed(
     DataFrame
         `SPEED_COLUMNS`, the rows of a panel by time. ``psnr`` (dB) under the headline protocol, or as published:
         ``psnr_from`` is its origin or ``published``, ``psnr_source`` the source of the latter. ``panel`` is the
-        degradation that stands for its kind; ``label`` names model and variant, with the degradation where it is not
-    the panel's.
+        degradation that stands for its kind; ``label`` names model and variant, with the degradation where it is
+        not the panel's.
         ``time_ratio`` is to the reference model run the same way.
     """
     timed = timed_ways(timing, study.get("device"))
