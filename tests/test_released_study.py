@@ -97,6 +97,14 @@ def test_wrong_bytes_stop_it_and_the_right_ones_let_it_go_on(mirror, serve, tmp_
     weights, frames = (psnr[[name for name in psnr.index if kind in name]].iloc[0] for kind in KINDS)
     assert weights == pytest.approx(frames, abs=0.002)
     assert weights > psnr["rlsp-7-48"] > psnr["bicubic"] + 2
+    precisions = pd.read_csv(results / "tables" / "precisions.csv")
+    assert set(precisions["precision"]) <= {"bf16"}  # none on a processor without it
+    assert (precisions["difference_db"].abs() < 0.02).all()
+    costs = pd.read_csv(results / "tables" / "cost_curves.csv")
+    assert set(costs["quantity"]) == {"lr_pixels", "clip_length", "filters", "layers"}
+    speed = pd.read_csv(results / "tables" / "speed.csv")
+    assert set(speed["model"]) == {"rlsp-7-48", "rlsp-7-64", "bicubic", "frvsr-3-64"}
+    assert (results / "figures" / "numbers" / "cost_curves.png").stat().st_size > 1000
     ledger = (results / "tables" / "claims.md").read_text()
     assert "first 7 frames only" in ledger
     assert (results / "report.html").stat().st_size > 100_000

@@ -82,7 +82,7 @@ def test_everything_a_user_expects_is_there(finished):
             assert (results / "weights" / run / name).stat().st_size > 0
     scores = pd.read_csv(results / "tables" / "scores.csv")
     assert scores.groupby("run").size().to_dict() == dict.fromkeys([*TRAINED, *BASELINES], 6 * 2)
-    for name in ("accuracy", "ablation", "runtime", "temporal", "complexity"):
+    for name in ("accuracy", "ablation", "runtime", "speed", "temporal", "complexity"):
         for suffix in (".csv", ".md", ".tex"):
             assert (results / "tables" / f"{name}{suffix}").stat().st_size > 0
     for name in ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal"):
