@@ -1,10 +1,10 @@
 """What a model costs on paper: parameters, operations, and the bytes that it cannot do without."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from rlsp.models import build_model
@@ -38,26 +38,20 @@ def count_macs(spec: dict[str, Any], lr_size: tuple[int, int]) -> float:
     return counter.get_total_flops() / 2
 
 
-def count_bytes(window: Tensor, outputs: tuple[Tensor, ...], carry: Any, weights: int) -> int:
+def count_bytes(window: Tensor, outputs: Iterable[Tensor], carried: Iterable[Tensor], weights: int) -> int:
     """Count the fewest bytes that a step moves: what is between its layers stays on the chip.
 
     Parameters
     ----------
     window : Tensor
         LR frames, read once.
-    outputs : tuple of Tensor
+    outputs : iterable of Tensor
         Written once.
-    carry : object
-        Read and written once, but for the outputs in it.
+    carried : iterable of Tensor
+        Read and written once.
     weights : int
         Bytes of the weights, read once.
     """
-    written = {output.data_ptr() for output in outputs}
-    carried = [
-        leaf
-        for leaf in pytree.tree_leaves(carry)
-        if isinstance(leaf, Tensor) and leaf.data_ptr() not in written
-    ]
     return weights + _bytes(window) + sum(map(_bytes, outputs)) + 2 * sum(map(_bytes, carried))
 
 

@@ -12,6 +12,7 @@ from rlsp.errors import ConfigError
 from rlsp.inference import Execution, FrameRestorer, carry_over, fastest_execution, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
+from rlsp.models.fused import FusedRLSP
 from rlsp.pictures import PictureMaker
 from rlsp.runtime import sliding_frames
 
@@ -51,11 +52,12 @@ def psnr(a, b):
     return 10 * math.log10(255**2 / float(((a - b) ** 2).mean()))
 
 
+@pytest.mark.parametrize("is_signed", [False, True])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_fused_form_restores_the_same_pictures(spec):
+def test_fused_form_restores_the_same_pictures(spec, is_signed):
     """Float32: nothing but rounding differs, also where the size is odd and a second clip follows."""
     model = lively_model(**spec)
-    fused = model.fused(torch.float32)
+    fused = FusedRLSP(model, torch.float32, is_signed=is_signed)
     frames = sliding_frames((23, 18), 6)
     whole = model(frames[None])[0]
     for _ in range(2):
@@ -75,6 +77,7 @@ def test_fused_form_reads_every_neighbour_and_keeps_its_memory():
     kept = first.clone()
     second, after = fused.step(windows[1], carry)
     assert second.data_ptr() == first.data_ptr() and after[0].data_ptr() == carry[0].data_ptr()
+    assert [tensor.shape[1] for tensor in fused.carried(after)] == [16 + 16]
     assert not torch.equal(second, kept)
     for neighbour in range(3):
         changed = windows[0].clone()

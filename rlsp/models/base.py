@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from rlsp.color import luma
 
@@ -69,6 +70,10 @@ class VideoModel(nn.Module):
         It restores the same pictures up to rounding; what it does with the carry and its output is its own affair.
         """
         return None
+
+    def carried(self, carry: Any) -> list[Tensor]:
+        """List the tensors of a carry that the next step needs."""
+        return [leaf for leaf in pytree.tree_leaves(carry) if isinstance(leaf, Tensor)]
 
     def to_range(self, frames: Tensor) -> Tensor:
         """Scale pictures from [0, 255] to the model's input range."""

@@ -13,7 +13,7 @@ from rlsp.reporting.figures import read_study
 from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
-from rlsp.reporting.timing import headline_timing
+from rlsp.reporting.timing import headline_setting, headline_timing
 from rlsp.reporting.wide import crops_text
 from rlsp.study import Study
 
@@ -60,6 +60,8 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
         "small": lambda: study_block(find_reference(reference, "small"), authors_psnr(released)),
         "costs": lambda: costs_block(study_files(), rates),
         "rates": lambda: rates_block(rates),
+        "speed": lambda: speed_block(released),
+        "precisions": lambda: precisions_block(released),
     }
     for name, make in makers.items():
         if f"<!-- begin {name} -->" in text:
@@ -226,6 +228,63 @@ def rates_block(rates: Path) -> str:
         "part of the time in which the device does not wait for data."
     )
     return f"{_markdown(rows)}\n\n{what} {' '.join(captions)}"
+
+
+def speed_block(folder: Path) -> str:
+    """Make the table of run times: the same plain code for every model, and each in its fastest way."""
+    speed = pd.read_csv(folder / "tables" / "speed.csv")
+    speed = speed[(speed["mode"] == "eager") & (speed["precision"] == "fp32")]
+    timing = headline_setting(pd.read_csv(folder / "tables" / "runtime_summary.csv"))
+    timing = timing[timing["median_ms"].notna()]
+    fastest = timing.sort_values("median_ms", kind="stable").drop_duplicates("model").set_index("model")
+    reference = read_study(folder / "tables")["reference_model"]
+    rows = [
+        ["method", "PSNR-Y [dB]", "ms, eager fp32", f"time / {reference}", "published", "ms, fastest way", "which",
+         "times eager-nchw fp32", "floor / time"]
+    ]  # fmt: skip
+    for row in speed[speed["panel"] == speed["panel"].iloc[0]].itertuples():
+        best = fastest.loc[row.model]
+        mark = "*" if row.psnr_from == "published" else ""
+        rows.append(
+            [row.label, f"{number_text(row.psnr, 2)}{mark}", number_text(row.median_ms, 1),
+             number_text(row.time_ratio, 2), row.published_ratio if isinstance(row.published_ratio, str) else EMPTY,
+             number_text(best["median_ms"], 1), f"{best['mode']} {best['precision']}",
+             number_text(best["plain_ratio"], 1), number_text(best["of_floor"], 2)]
+        )  # fmt: skip
+    path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    first = timing.iloc[0]
+    caption = (
+        f"{first['lr_width']}x{first['lr_height']} LR pixels at scale 4, one frame at a time, the network alone; medians "
+        f"on {_device(timing)}. PSNR as in the first table, * as published (protocol of the source). "
+        "Floor: operations over the measured matrix rate, or bytes over the measured bandwidth, whichever is longer. "
+        f"From [{path}/tables/speed.csv]({path}/tables/speed.csv) and "
+        f"[runtime.md]({path}/tables/runtime.md)."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
+
+
+def precisions_block(folder: Path) -> str:
+    """Make the table of what lower precisions do to the pictures."""
+    table = pd.read_csv(folder / "tables" / "precisions.csv")
+    rows = [
+        ["weights", "precision", "mean over clips [dB]", "largest of a clip [dB]", "long clip, first part [dB]",
+         "last part [dB]", "least PSNR to fp32 [dB]"]
+    ]  # fmt: skip
+    for (model, precision), of_run in table.groupby(["model", "precision"], sort=False):
+        clips, long = (of_run.loc[of_run["part"] == part, "difference_db"] for part in ("clip", "long"))
+        ends = [f"{value:+.4f}" for value in (long.iloc[0], long.iloc[-1])] if len(long) else [EMPTY, EMPTY]
+        rows.append(
+            [model, precision, f"{clips.mean():+.4f}", f"{clips.loc[clips.abs().idxmax()]:+.4f}", *ends,
+             f"{of_run['psnr_between'].min():.1f}"]
+        )  # fmt: skip
+    frames = table.loc[table["part"] == "long", ["first_frame", "frames"]].sum(axis=1).max()
+    path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    caption = (
+        "PSNR-Y against the truth (crop 8, all frames) minus that of fp32, for the authors' weights on Vid4; long clip: "
+        f"{table['clip'].iloc[0]} played there and back for {frames:,.0f} frames, first and last hundred. "
+        f"From [{path}/tables/precisions.csv]({path}/tables/precisions.csv)."
+    )
+    return f"{_markdown(rows)}\n\n{caption}"
 
 
 def _inputs(study: dict[str, Any], degradations: list[str]) -> str:
