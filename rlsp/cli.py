@@ -199,7 +199,8 @@ def score_command(args: argparse.Namespace) -> None:
 
 def time_command(args: argparse.Namespace) -> None:
     """Time all models of a study side by side; nothing else should run on the machine meanwhile."""
-    from rlsp.runtime import Timing, time_models
+    from rlsp.runtime.cases import Timing
+    from rlsp.runtime.tables import time_models
 
     study = read_study(args)
     table = args.output or study.runtime()
@@ -217,8 +218,8 @@ def time_command(args: argparse.Namespace) -> None:
 
 def sweep_command(args: argparse.Namespace) -> None:
     """Time a model with frame size, clip length, filters and layers varied, for the cost curves."""
-    from rlsp.runtime import Timing
-    from rlsp.sweep import sweep_model
+    from rlsp.runtime.cases import Timing
+    from rlsp.runtime.sweep import sweep_model
 
     study = read_study(args)
     model = args.model or study.config["runtime"]["sweep"] or study.config["reference_model"]

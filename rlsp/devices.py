@@ -19,6 +19,11 @@ from rlsp.errors import ConfigError, TrainingError
 # How PyTorch begins or names the errors of CUDA and its libraries.
 GPU_FAILURE = re.compile(r"(CUDA( driver)? error|cuDNN error|CUBLAS|NCCL|NVML)", re.IGNORECASE)
 
+# cuDNN swallows the lack of memory for a kernel's workspace, and then finds no kernel.
+FULL_MEMORY = re.compile(
+    r"out of memory|unable to find an engine|ALLOC_FAILED|can't allocate memory", re.IGNORECASE
+)
+
 
 @contextmanager
 def claim_device(device: str) -> Iterator[str]:
@@ -92,6 +97,30 @@ def _gpu_name(index: int) -> str:
     if index < len(visible) and visible[index].strip().startswith("MIG-"):
         return re.sub(r"[^\w-]", "_", visible[index].strip())  # a part of a GPU
     return str(torch.cuda.get_device_properties(index).uuid)
+
+
+def is_gpu(device: str) -> bool:
+    """Tell whether a torch device is a GPU."""
+    return device.startswith("cuda")
+
+
+@contextmanager
+def matrix_precision(precision: str) -> Iterator[None]:
+    """Allow TF32 for "tf32" alone in convolutions and matrix products, whatever is allowed outside."""
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32
+    convolution.allow_tf32 = product.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        convolution.allow_tf32, product.allow_tf32 = before
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that the device's memory is full, also where CUDA or cuDNN say it otherwise."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and FULL_MEMORY.search(str(error)) is not None
 
 
 @contextmanager

@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from rlsp.devices import is_gpu, is_out_of_memory, matrix_precision
 from rlsp.errors import ConfigError
 from rlsp.hardware import available_precisions
 from rlsp.models.base import VideoModel
@@ -85,19 +87,7 @@ def fastest_execution(device: str, precision: str = "fp32") -> Execution:
             raise ConfigError(
                 f"precision: expected one of {', '.join(available)} on {device}, got {precision!r}"
             )
-    return Execution(precision, "graph" if device.startswith("cuda") else "fused")
-
-
-@contextmanager
-def matrix_precision(precision: str) -> Iterator[None]:
-    """Allow TF32 for "tf32" alone, whatever is allowed outside."""
-    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolution.allow_tf32, product.allow_tf32
-    convolution.allow_tf32 = product.allow_tf32 = precision == "tf32"
-    try:
-        yield
-    finally:
-        convolution.allow_tf32, product.allow_tf32 = before
+    return Execution(precision, "graph" if is_gpu(device) else "fused")
 
 
 class FrameRestorer:
@@ -130,8 +120,12 @@ class FrameRestorer:
         self.model = self._prepare(model)
         self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
         self._advance = self.model.step
-        if self.execution.mode == "compile":
-            self._advance = torch.compile(self.model.step, dynamic=False)
+        if (
+            self.execution.mode == "compile"
+        ):  # each on its own: Dynamo gives up after a few versions of one function
+            self._advance = torch.compile(
+                self.model.step, dynamic=False, fullgraph=True, isolate_recompiles=True
+            )
         self._carry: Any = None
         self._recorded: _RecordedFrame | None = None
         self._is_recordable = self.execution.mode == "graph"
@@ -177,6 +171,7 @@ class FrameRestorer:
             outputs, self._carry = self.compute(window, self._carry)
             return outputs
         if self._recorded is None or not self._recorded.fits(window):
+            self._recorded = None  # its memory is free before the next one takes some
             self._recorded = self._record(window)
             if self._recorded is None:
                 return self.step(window)
@@ -190,7 +185,11 @@ class FrameRestorer:
             if self._is_autocast:
                 kind = torch.device(self.device).type
                 contexts.enter_context(torch.autocast(kind, self.execution.dtype, cache_enabled=False))
-            sr, carry = self._advance(window if self.model.has_fixed_output else window.float(), carry)
+            frames = window if self.model.has_fixed_output else window.float()
+            advance = (
+                self.model.step if carry is None else self._advance
+            )  # one frame is not worth compiling for
+            sr, carry = advance(frames, carry)
         return self._finish(sr, window), carry
 
     def _finish(self, sr: Tensor, window: Tensor) -> tuple[Tensor, ...]:
@@ -208,9 +207,9 @@ class FrameRestorer:
         """Record a step; a model that cannot be recorded runs without, and that is said once."""
         try:
             return _RecordedFrame(self.compute, window, self._carry)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             self._is_recordable = False
             reason = str(error).strip().split("\n")[0]
             print(
@@ -236,16 +235,24 @@ class _RecordedFrame:
     def __init__(self, compute: Any, window: Tensor, carry: Any) -> None:
         self.window = window.clone()
         self.held = pytree.tree_map(_cloned, carry)
-        stream = torch.cuda.Stream()  # a graph may not be recorded on the default stream
+        stream = _recording_stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             spare = pytree.tree_map(_cloned, carry)  # a step may change its carry in place
             for _ in range(GRAPH_WARMUP):
                 _, spare = compute(self.window, spare)
+            with (
+                _no_waiting()
+            ):  # what waits for the device is found before a graph is begun, which it would spoil
+                compute(self.window, spare)
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
+        # the outer context: a recording that fails leaves its own stream as the current one
         # thread_local: the thread that writes pictures may go on meanwhile
-        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self.outputs, after = compute(self.window, self.held)
             carry_over(after, self.held)
 
@@ -258,6 +265,23 @@ class _RecordedFrame:
         carry_over(carry, self.held)  # of the second frame of a clip; later it is the recorded one
         self.graph.replay()
         return self.outputs, self.held
+
+
+@cache
+def _recording_stream() -> torch.cuda.Stream:
+    """Return the one stream that graphs are recorded on; libraries keep memory for each stream."""
+    return torch.cuda.Stream()
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Refuse operations that wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _cloned(leaf: Any) -> Any:
@@ -292,7 +316,7 @@ def to_host(batches: Iterable[tuple[Tensor, ...]], device: str) -> Iterator[tupl
     tuple of Tensor
         In memory that is not used again.
     """
-    if not device.startswith("cuda"):
+    if not is_gpu(device):
         for outputs in batches:
             yield tuple(output.clone() for output in outputs)
         return

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlsp.color import rgb_to_ycbcr, ycbcr_to_rgb
+from rlsp.devices import matrix_precision
 from rlsp.models.bicubic import bicubic_taps
 
 RADIUS = 2  # LR pixels on each side that a cubic kernel at any phase reaches
@@ -60,7 +61,7 @@ class PictureMaker:
         """
         if sr.shape[1] == 3:
             return self.rounded(sr.permute(0, 2, 3, 1).contiguous())
-        return self.rounded(self._chroma_share(lr).add_(sr[:, 0, :, :, None] * self.luma))
+        return self.rounded(self._chroma_share(lr).addcmul_(sr[:, 0, :, :, None], self.luma))
 
     @staticmethod
     def rounded(frames: Tensor) -> Tensor:
@@ -73,9 +74,7 @@ class PictureMaker:
         padded = F.pad(lr.float(), [RADIUS] * 4, mode="replicate").contiguous(
             memory_format=torch.channels_last
         )
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
-        ):
+        with matrix_precision("fp32"):
             shares = F.conv2d(padded, self.weight, self.offset)  # channels (row, column, colour)
         s = self.scale
         blocks = shares.permute(0, 2, 3, 1).reshape(n, h, w, s, s, 3).permute(0, 1, 3, 2, 4, 5)

@@ -15,7 +15,7 @@ from rlsp.inference import fastest_execution
 from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
 from rlsp.models.base import VideoModel
 from rlsp.restoration import restore_stream, to_picture
-from rlsp.runtime import write_rows
+from rlsp.runtime.tables import write_rows
 from rlsp.weights import load_weights
 
 COLUMNS = [

@@ -15,7 +15,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent
 TRAINING_MODULES = ("models", "training", "datasets", "color")  # their source decides the weights
 RESTORING_MODULES = ("restoration", "inference", "pictures", "models", "color")
-TIMING_MODULES = ("models", "runtime", "inference", "pictures", "complexity", "memory", "hardware")
+TIMING_MODULES = ("models", "runtime", "inference", "pictures", "complexity", "hardware")
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlsp.clips import open_clips, write_manifest, write_png
 from rlsp.degradation import phase
-from rlsp.devices import claim_device
+from rlsp.devices import claim_device, is_gpu
 from rlsp.inference import Execution, FrameRestorer, fastest_execution, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
@@ -84,20 +84,37 @@ def restore_stream(
         yield sr[0, 0].numpy() if model.output == "y" else sr[0].permute(1, 2, 0).numpy()
 
 
+def picture_restorer(
+    model: VideoModel, *, phase: float, device: str = "cpu", execution: Execution | None = None
+) -> FrameRestorer:
+    """Make a restorer of 8-bit pictures, for any number of clips.
+
+    Parameters
+    ----------
+    model : VideoModel
+        In evaluation mode.
+    phase : float
+        HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
+    device : str
+        Torch device.
+    execution : Execution, optional
+        Precision and mode; by default float32 in the fastest mode of the device.
+    """
+    pictures = PictureMaker(scale=model.scale, phase=phase, device=device)
+    return FrameRestorer(model, device=device, execution=execution, pictures=pictures)
+
+
 def restore_pictures(
-    model: VideoModel,
-    frames: Iterable[np.ndarray],
-    *,
-    phase: float,
-    device: str = "cpu",
-    execution: Execution | None = None,
+    restorer: FrameRestorer, frames: Iterable[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Restore a stream of LR frames to 8-bit pictures, made on the device; see :func:`restore_stream`.
 
     Parameters
     ----------
-    phase : float
-        HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
+    restorer : FrameRestorer
+        From :func:`picture_restorer`.
+    frames : iterable of ndarray, shape (h, w, 3), uint8
+        LR frames of one clip, RGB.
 
     Yields
     ------
@@ -105,9 +122,7 @@ def restore_pictures(
     y : ndarray, shape (scale * h, scale * w), uint8, or None
         The luma that a "y" model put out.
     """
-    pictures = PictureMaker(scale=model.scale, phase=phase, device=device)
-    restorer = FrameRestorer(model, device=device, execution=execution, pictures=pictures)
-    for rgb, *y in to_host(_steps(restorer, frames), device):
+    for rgb, *y in to_host(_steps(restorer, frames), restorer.device):
         yield rgb[0].numpy(), y[0][0].numpy() if y else None
 
 
@@ -117,7 +132,7 @@ def _steps(restorer: FrameRestorer, frames: Iterable[np.ndarray]) -> Iterator[tu
 
     def uploaded(frame: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]
-        return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor
+        return tensor.pin_memory().to(device, non_blocking=True) if is_gpu(device) else tensor
 
     restorer.start()
     tensors = (uploaded(frame) for frame in frames)
@@ -131,30 +146,18 @@ def to_picture(frame: np.ndarray) -> np.ndarray:
 
 
 def restore_clip(
-    model: VideoModel,
-    lr: Iterable[np.ndarray],
-    folder: Path,
-    *,
-    phase: float,
-    device: str = "cpu",
-    execution: Execution | None = None,
+    restorer: FrameRestorer, lr: Iterable[np.ndarray], folder: Path
 ) -> dict[str, list[str] | None]:
     """Restore a clip to 8-bit PNG pictures.
 
     Parameters
     ----------
-    model : VideoModel
-        In evaluation mode.
+    restorer : FrameRestorer
+        From :func:`picture_restorer`.
     lr : iterable of ndarray, shape (h, w, 3), uint8
         LR frames.
     folder : Path
         Receives ``rgb/00000000.png``, ... and, of a luma model, ``y/00000000.png``, ...
-    phase : float
-        HR coordinate of the centre of LR pixel 0, for the chroma.
-    device : str
-        Torch device.
-    execution : Execution, optional
-        Precision and mode; by default float32 in the fastest mode of the device.
 
     Returns
     -------
@@ -167,14 +170,14 @@ def restore_clip(
         if y is not None:
             write_png(folder / "y" / f"{index:08d}.png", y)
 
-    kinds = ("rgb", "y") if model.output == "y" else ("rgb",)
+    kinds = ("rgb", "y") if restorer.model.output == "y" else ("rgb",)
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     count = 0
     # Compressing PNG takes longer than a small network; a bounded queue keeps the memory constant.
     with ThreadPoolExecutor(WRITERS) as pool:
         pending: deque[Future] = deque()
-        for rgb, y in restore_pictures(model, lr, phase=phase, device=device, execution=execution):
+        for rgb, y in restore_pictures(restorer, lr):
             pending.append(pool.submit(write, count, rgb, y))
             count += 1
             if len(pending) > 2 * WRITERS:
@@ -226,10 +229,9 @@ def restore_dataset(
     folder = manifest_path.parent
     with claim_device(device) as where:
         execution = fastest_execution(where, precision)
+        restorer = picture_restorer(model.eval(), phase=phase, device=where, execution=execution)
         clips = {
-            name: restore_clip(
-                model.eval(), clip, folder / name, phase=phase, device=where, execution=execution
-            )
+            name: restore_clip(restorer, clip, folder / name)
             for name, clip in open_clips(lr_manifest).items()
         }
     write_manifest(manifest_path, {"run": run, "dataset": folder.name, "clips": clips})

@@ -17,7 +17,7 @@ from rlsp.devices import claim_device
 from rlsp.errors import ConfigError, DataError
 from rlsp.inference import Execution, fastest_execution
 from rlsp.models.base import VideoModel
-from rlsp.restoration import restore_pictures
+from rlsp.restoration import picture_restorer, restore_pictures
 from rlsp.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.weights import load_weights
 
@@ -131,7 +131,8 @@ def upscale_frames(
     np.ndarray
         (scale * h, scale * w, 3) uint8 RGB.
     """
-    for rgb, _ in restore_pictures(model, frames, phase=phase, device=device, execution=execution):
+    restorer = picture_restorer(model, phase=phase, device=device, execution=execution)
+    for rgb, _ in restore_pictures(restorer, frames):
         yield rgb
 
 

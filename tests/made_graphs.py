@@ -6,6 +6,8 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rlsp import inference
+
 # what waits for the device, or reads memory of the host that may be gone when the graph is replayed
 FORBIDDEN = ("_local_scalar_dense", "aten.item", "lift_fresh", "nonzero", "is_pinned")
 
@@ -73,3 +75,6 @@ def install(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", MadeStream)
     monkeypatch.setattr(torch.cuda, "current_stream", MadeStream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    monkeypatch.setattr(inference, "_recording_stream", MadeStream)

@@ -112,7 +112,7 @@ def made_cases(runtime, **changes):
     cases = runtime[[*CASE, "boundary", "batch"]].drop_duplicates(ignore_index=True)
     facts = {"status": "ok", "warmup_frames": 5, "is_stable": True, "matrix_tflops": 0.125}
     facts |= {"bandwidth_gbs": 12.5, "floor_compute_ms": 1.5, "floor_memory_ms": 0.5, "peak_memory_mb": 64.0}
-    facts |= {"energy_j": None, "clock_mhz": None, "temperature_c": None, "busy": None}
+    facts |= {"latency_ms": None, "energy_j": None, "clock_mhz": None, "temperature_c": None, "busy": None}
     return cases.assign(**(facts | changes))
 
 

@@ -13,7 +13,7 @@ from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.duf import BatchNorm, dynamic_filter
 from rlsp.restoration import restore_stream
-from rlsp.runtime import build_for_timing
+from rlsp.runtime.timed import build_for_timing
 from rlsp.training import Trainer
 from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights
@@ -360,7 +360,7 @@ def test_channels_last_is_for_the_weights_of_two_dimensions():
 def test_weights_for_timing_are_set_in_every_layer():
     model = build_for_timing({**SMALL, "scale": 4})
     weight = model.blocks[0].layers[5].weight.flatten(1)
-    torch.testing.assert_close(weight @ weight.T, 0.25 * torch.eye(2))
+    torch.testing.assert_close(weight @ weight.T, torch.eye(2))
     assert torch.isfinite(model(clip(2))).all()
 
 

@@ -11,7 +11,7 @@ from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.frvsr import upsample_flow, warp
 from rlsp.restoration import restore_stream
-from rlsp.runtime import build_for_timing
+from rlsp.runtime.timed import build_for_timing
 from rlsp.training import Trainer
 from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights

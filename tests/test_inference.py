@@ -14,7 +14,7 @@ from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.models.fused import FusedRLSP
 from rlsp.pictures import PictureMaker
-from rlsp.runtime import sliding_frames
+from rlsp.runtime.timed import sliding_frames
 
 SPECS = {
     "paper": {},

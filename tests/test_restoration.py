@@ -7,6 +7,7 @@ from rlsp.degradation import degrade
 from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.restoration import (
+    picture_restorer,
     restore_by_interpolation,
     restore_dataset,
     restore_pictures,
@@ -126,11 +127,11 @@ def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
 def test_pictures_are_the_rounded_stream():
     lr = degrade(smooth_clip(3), GAUSSIAN)
     streamed = list(restore_stream(tiny_model(), iter(lr)))
-    pictures = list(restore_pictures(tiny_model(), iter(lr), phase=0))
+    pictures = list(restore_pictures(picture_restorer(tiny_model(), phase=0), iter(lr)))
     for sr, (rgb, y) in zip(streamed, pictures, strict=True):
         assert np.array_equal(y, to_picture(sr))
         assert rgb.shape == (64, 80, 3)
-    colors = list(restore_pictures(tiny_model(output="rgb"), iter(lr), phase=0))
+    colors = list(restore_pictures(picture_restorer(tiny_model(output="rgb"), phase=0), iter(lr)))
     for sr, (rgb, y) in zip(restore_stream(tiny_model(output="rgb"), iter(lr)), colors, strict=True):
         assert y is None
         assert np.array_equal(rgb, to_picture(sr))

@@ -2,10 +2,10 @@ import csv
 
 import pytest
 
-from rlsp import sweep
 from rlsp.errors import ConfigError
-from rlsp.runtime import Timing
-from rlsp.sweep import COLUMNS, list_sweep, sweep_model
+from rlsp.runtime import sweep
+from rlsp.runtime.cases import Timing
+from rlsp.runtime.sweep import COLUMNS, list_sweep, sweep_model
 
 SPEC = {"arch": "rlsp", "layers": 2, "filters": 4}
 

@@ -60,7 +60,7 @@ class FusedConvolution:
             fused = self._cudnn(x)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:  # cuDNN has no such kernel for this type or GPU
+        except RuntimeError:  # cuDNN has no such kernel for this type or GPU, or no memory to run it in
             return "plain"
         tolerance = 10 * torch.finfo(x.dtype).eps * float(plain.abs().max())
         if not float((fused.float() - plain.float()).abs().max()) <= tolerance:  # nan is no agreement either
@@ -167,7 +167,7 @@ class FusedRLSP(VideoModel):
         ]
 
     def _signed(self, tensor: Tensor, scaling: float) -> Tensor:
-        """Bring weights or biases of the last layer from [d | state] to [state | d], signed [state | d | -d | zeros]."""
+        """Bring the last layer, [d | state], into the order [state | d] or [state | d | -d | zeros]."""
         residual, state = tensor.split([self.packed, self.state_channels])
         residual = residual / scaling
         if not self.is_signed:

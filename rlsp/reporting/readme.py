@@ -254,8 +254,8 @@ def speed_block(folder: Path) -> str:
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     first = timing.iloc[0]
     caption = (
-        f"{first['lr_width']}x{first['lr_height']} LR pixels at scale 4, one frame at a time, the network alone; medians "
-        f"on {_device(timing)}. PSNR as in the first table, * as published (protocol of the source). "
+        f"{first['lr_width']}x{first['lr_height']} LR pixels at scale 4, one frame at a time, the network alone; "
+        f"medians on {_device(timing)}. PSNR as in the first table, * as published (protocol of the source). "
         "Floor: operations over the measured matrix rate, or bytes over the measured bandwidth, whichever is longer. "
         f"From [{path}/tables/speed.csv]({path}/tables/speed.csv) and "
         f"[runtime.md]({path}/tables/runtime.md)."
@@ -280,8 +280,8 @@ def precisions_block(folder: Path) -> str:
     frames = table.loc[table["part"] == "long", ["first_frame", "frames"]].sum(axis=1).max()
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     caption = (
-        "PSNR-Y against the truth (crop 8, all frames) minus that of fp32, for the authors' weights on Vid4; long clip: "
-        f"{table['clip'].iloc[0]} played there and back for {frames:,.0f} frames, first and last hundred. "
+        "PSNR-Y against the truth (crop 8, all frames) minus that of fp32, for the authors' weights on Vid4; long "
+        f"clip: {table['clip'].iloc[0]} played there and back for {frames:,.0f} frames, first and last hundred. "
         f"From [{path}/tables/precisions.csv]({path}/tables/precisions.csv)."
     )
     return f"{_markdown(rows)}\n\n{caption}"

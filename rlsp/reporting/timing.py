@@ -13,8 +13,8 @@ RUNTIME_COLUMNS = (
 CASE_COLUMNS = (
     *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
     *("boundary", "batch", "status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs"),
-    *("floor_compute_ms", "floor_memory_ms", "peak_memory_mb", "energy_j", "clock_mhz", "temperature_c"),
-    "busy",
+    *("floor_compute_ms", "floor_memory_ms", "latency_ms", "peak_memory_mb", "energy_j", "clock_mhz"),
+    *("temperature_c", "busy"),
 )
 SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
 WAY_COLUMNS = ("mode", "precision")
@@ -29,7 +29,7 @@ _LIMITS = ["floor_ms", "bound_by", "of_floor", "peak_memory_mb", "energy_j"]
 _SIZES = ["parameters", "gmac_per_frame"]
 _FROM_CASES = (
     *("status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs", "floor_compute_ms"),
-    *("floor_memory_ms", "energy_j", "clock_mhz", "temperature_c", "busy"),
+    *("floor_memory_ms", "latency_ms", "energy_j", "clock_mhz", "temperature_c", "busy"),
 )
 SUMMARY_COLUMNS = (*_CASE, *_TIMES, *_LIMITS, *_SIZES, *[name for name in _FROM_CASES if name != "energy_j"])
 
@@ -56,7 +56,8 @@ def summarise_runtime(
         samples), ``fps`` (1000 / median), ``n_repeats``; ``time_ratio``, the median over that of the
         reference model in the same setting and way; ``plain_ratio``, how many times as fast the case is as the
         same model in the way `PLAIN`; ``floor_ms``, the larger of the two floors, ``bound_by`` which of them it is
-        (``compute`` or ``memory``), ``of_floor``, the floor over the median (1: at the floor);
+        (``compute`` or ``memory``), ``of_floor``, the floor over the median (1: at the floor); ``latency_ms``, from
+        starting a frame on an idle device to its end, by the wall clock;
         ``status``, ``ok`` or why there are no numbers.
     """
     known = cases if cases is not None else pd.DataFrame(columns=CASE_COLUMNS)

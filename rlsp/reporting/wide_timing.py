@@ -14,6 +14,7 @@ from rlsp.reporting.timing import (
     PLAIN,
     SETTING_COLUMNS,
     headline_setting,
+    is_processor,
     is_unstable,
 )
 
@@ -48,6 +49,7 @@ def runtime_section(kind: str, rows: pd.DataFrame, study: dict[str, Any], facts:
         ((group, "10 %"), lambda row: time_text(row.q10_ms)),
         ((group, "90 %"), lambda row: time_text(row.q90_ms)),
         (("", "frames per second"), lambda row: time_text(row.fps)),
+        (("", "latency, idle device [ms]"), latency_text),
         (
             ("", f"median / {study.get('reference_model') or 'fastest'}, same way"),
             lambda row: number_text(row.time_ratio, 2),
@@ -62,9 +64,14 @@ def runtime_section(kind: str, rows: pd.DataFrame, study: dict[str, Any], facts:
         (("", "remark"), lambda row: row.remark),
     ]
     optional = {f"times {' '.join(PLAIN)}", "floor [ms]", "floor / median", "floor set by"}
-    optional |= {"energy per frame [J]", "remark"}
+    optional |= {"latency, idle device [ms]", "energy per frame [J]", "remark"}
     heads, lines = laid_out(rows, columns, optional)
     return Section(f"{kind}: {runtime_caption(rows, study)} {facts}", heads, lines)
+
+
+def latency_text(row: Any) -> str:
+    """Return the latency of a GPU; on a CPU every sample is one."""
+    return EMPTY if is_processor(row.device) else time_text(row.latency_ms)
 
 
 def laid_out(

@@ -39,6 +39,6 @@ rule sweep:
         study=STUDY.name,
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
-        code=source_hash("sweep", *TIMING_MODULES),
+        code=source_hash(*TIMING_MODULES),
     script:
         "../scripts/sweep.py"

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.runtime import Timing, time_models
+from rlsp.runtime.cases import Timing
+from rlsp.runtime.tables import time_models
 
 with job(snakemake.log):
     time_models(

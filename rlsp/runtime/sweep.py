@@ -10,7 +10,9 @@ from rlsp.devices import claim_device, describe_device
 from rlsp.errors import ConfigError
 from rlsp.hardware import DeviceMonitor
 from rlsp.inference import fastest_execution
-from rlsp.runtime import Case, Timing, measure_cases, warn_if_busy, write_rows
+from rlsp.runtime.cases import Case, Timing
+from rlsp.runtime.tables import warn_if_busy, write_rows
+from rlsp.runtime.turns import measure_cases
 
 COLUMNS = [
     "study", "device", "threads", "precision", "mode", "model", "quantity", "value", "lr_height", "lr_width",

@@ -26,7 +26,7 @@ class MemoryProbe(AbstractContextManager):
     """
 
     def __init__(self, function: str) -> None:
-        command = [sys.executable, "-c", f"from rlsp.memory import serve; serve({function!r})"]
+        command = [sys.executable, "-c", f"from rlsp.runtime.memory import serve; serve({function!r})"]
         self._server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

@@ -1,0 +1,140 @@
+"""The tables of run times: one row for each raw sample, and one for each case."""
+
+import csv
+import os
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlsp.complexity import count_macs, count_parameters
+from rlsp.config import spec_hash
+from rlsp.devices import claim_device, describe_device
+from rlsp.hardware import DeviceMonitor, busy_reason, measure_bandwidth, measure_matrix_rate
+from rlsp.models import build_model
+from rlsp.runtime.cases import Case, Timing, list_cases
+from rlsp.runtime.turns import Measured, measure_cases
+
+CASE_KEYS = [
+    "study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width",
+    "boundary", "batch",
+]  # fmt: skip
+COLUMNS = [*CASE_KEYS, "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"]
+CASE_COLUMNS = [
+    *CASE_KEYS, "status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs", "floor_compute_ms",
+    "floor_memory_ms", "latency_ms", "peak_memory_mb", "energy_j", "clock_mhz", "temperature_c", "busy",
+]  # fmt: skip
+
+
+def time_models(
+    specs: dict[str, dict[str, Any]],
+    table_path: Path,
+    cases_path: Path,
+    *,
+    study: str,
+    timing: Timing,
+    device: str,
+) -> None:
+    """Time all models of a study alone on this machine and write one row for each raw sample, and for each case.
+
+    Parameters
+    ----------
+    specs : dict
+        Catalogue entries by name.
+    table_path : Path
+        CSV file to write; columns in :data:`COLUMNS`, times in milliseconds per output frame.
+    cases_path : Path
+        CSV file to write; columns in :data:`CASE_COLUMNS`: how each case went, and what the device could do.
+    study : str
+        Name of the study.
+    timing : Timing
+        What is timed, and how.
+    device : str
+        "auto", "cpu" or "cuda".
+    """
+    with claim_device(device) as where, DeviceMonitor(where) as monitor:
+        torch.set_num_threads(timing.threads)
+        busy = warn_if_busy(where)
+        cases = list_cases(specs, timing, where)
+        ceilings = measure_ceilings({case.execution.precision for case in cases}, where)
+        found = measure_cases(cases, timing, where, monitor)
+        described = describe_device(where)
+    samples, outcomes = [], []
+    for case, measured in found.items():
+        row = {
+            "study": study, "model": case.model, "spec_hash": spec_hash(case.spec), "device": described,
+            "threads": timing.threads, "precision": case.execution.precision, "mode": case.execution.mode,
+            "lr_height": case.lr_size[0], "lr_width": case.lr_size[1], "boundary": case.boundary,
+            "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,
+        }  # fmt: skip
+        gmac = _count_gmac(case)
+        outcomes.append(row | _outcome(case, measured, ceilings, gmac, busy))
+        facts = {"parameters": count_parameters(build_model(case.spec)), "gmac_per_frame": gmac}
+        samples += [row | facts | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)]
+    write_rows(table_path, COLUMNS, samples)
+    write_rows(cases_path, CASE_COLUMNS, outcomes)
+
+
+def warn_if_busy(device: str) -> str:
+    """Warn when the device is in use; returns the sentence, or nothing."""
+    reason = busy_reason(device) or ""
+    if reason:
+        print(f"warning: {reason}; the times will be too long", file=sys.stderr, flush=True)
+    return reason
+
+
+def measure_ceilings(precisions: Iterable[str], device: str) -> dict[str, float]:
+    """Measure what the device can do: FLOP/s by precision, and bytes/s as "bandwidth"."""
+    rates = {precision: measure_matrix_rate(device, precision) for precision in sorted(precisions)}
+    return rates | {"bandwidth": measure_bandwidth(device)}
+
+
+def _count_gmac(case: Case) -> float | None:
+    """Count the operations of a frame; None for a model that runs on numbers only."""
+    try:
+        return count_macs(case.spec, case.lr_size) / 1e9
+    except Exception:
+        return None
+
+
+def _outcome(
+    case: Case, measured: Measured, ceilings: dict[str, float], gmac: float | None, busy: str
+) -> dict[str, Any]:
+    """How a case went, beside the least time that its operations and its bytes take on this device."""
+    rate, bandwidth = ceilings[case.execution.precision], ceilings["bandwidth"]
+    is_throttled = any(reading.throttled for reading in measured.readings)
+    noted = [busy, "the clocks were held down (power or heat)" if is_throttled else ""]
+    clocks, temperatures = (
+        [value for reading in measured.readings if (value := getattr(reading, name)) is not None]
+        for name in ("clock_mhz", "temperature_c")
+    )
+    return {
+        "status": measured.status,
+        "warmup_frames": measured.warmup_frames,
+        "is_stable": measured.is_stable,
+        "matrix_tflops": rate / 1e12,
+        "bandwidth_gbs": bandwidth / 1e9,
+        "floor_compute_ms": None if gmac is None else 2 * gmac * 1e9 / rate * 1000,
+        "floor_memory_ms": None
+        if measured.fewest_bytes is None
+        else measured.fewest_bytes / bandwidth * 1000,
+        "latency_ms": measured.latency_ms,
+        "energy_j": measured.energy_j,
+        "clock_mhz": statistics.median(clocks) if clocks else None,
+        "temperature_c": max(temperatures, default=None),
+        "busy": "; ".join(filter(None, noted)),
+    }
+
+
+def write_rows(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV; the file appears under its name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
