@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rlsp.config import ROOT, check_known
+from rlsp.config import FRAME_SIZES, ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
 from rlsp.study import Study
 
@@ -236,6 +236,24 @@ def sweep_command(args: argparse.Namespace) -> None:
     print(table)
 
 
+def compare_precisions_command(args: argparse.Namespace) -> None:
+    """Compare the pictures of lower precisions with those of fp32, on test clips and on a long one."""
+    from rlsp.precisions import compare_precisions
+
+    study = read_study(args)
+    table = study.tables() / "precisions.csv"
+    compare_precisions(
+        study.compared_precisions(),
+        table,
+        study=study.name,
+        precisions=study.config["precisions"]["compare"],
+        long_clip=study.config["precisions"]["long_clip"],
+        threads=args.threads,
+        device=args.device or study.config["device"],
+    )
+    print(table)
+
+
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Keep the options that were given on the command line."""
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
@@ -393,12 +411,12 @@ def frame_size(text: str) -> str | tuple[int, int]:
     argparse.ArgumentTypeError
         It is neither.
     """
-    if text in ("360p", "720p", "full-hd", "4k"):
+    if text in FRAME_SIZES:
         return text
     found = re.fullmatch(r"(\d+)x(\d+)", text)
     if not found or min(map(int, found.groups())) < 8:
         raise argparse.ArgumentTypeError(
-            f"expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels, got {text!r}"
+            f"expected {', '.join(FRAME_SIZES)} or HxW of at least 8 pixels, got {text!r}"
         )
     return int(found[1]), int(found[2])
 
@@ -443,6 +461,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("convert", convert_command, "study", "run")
     add("exactness", exactness_command, "study")
     add("score", score_command, "study", "workers", "run", "dataset")
+    add("compare-precisions", compare_precisions_command, "study", "device", "threads")
     sub = add("time", time_command, "study", "device")
     sub.add_argument(
         "--sizes",

@@ -23,6 +23,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CATALOGUE = ROOT / "config" / "catalogue.yaml"
 RELEASED = "released:"
+FRAME_SIZES = {
+    "360p": (90, 160),
+    "720p": (180, 320),
+    "full-hd": (270, 480),
+    "4k": (540, 960),
+}  # LR of the x4 output
 SSIM_WINDOW = 11  # pixels; a picture must be larger
 
 
@@ -363,6 +369,7 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     run_models = {run.model for run in runs.values()}
     for model in config["ablation"]:
         check_known("ablation", model, run_models)
+    _check_sizes(config["runtime"]["sizes"])
     sweep = config["runtime"]["sweep"]
     for key, models in (("also", config["runtime"]["also"]), ("sweep", [sweep] if sweep else [])):
         for model in models:
@@ -380,6 +387,17 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     for pair in config["released"]["exactness"]:
         for run_id in pair:
             check_known("released.exactness", run_id, runs)
+
+
+def _check_sizes(sizes: str | list) -> None:
+    """Refuse frame sizes that are neither names nor height and width."""
+    if isinstance(sizes, str):
+        return check_known("runtime.sizes", sizes, {"auto"})
+    for size in sizes:
+        if isinstance(size, str):
+            check_known("runtime.sizes", size, FRAME_SIZES)
+        elif len(size) != 2 or not all(type(side) is int and side >= 8 for side in size):
+            raise ConfigError(f"runtime.sizes: expected height and width of at least 8 LR pixels, got {size}")
 
 
 def _check_test_set(config: dict[str, Any], name: str) -> None:

@@ -16,6 +16,7 @@ TWINS = {
     "fetch_archive": "fetch",
     "unpack": "pack",
     "compare_lr": "compare-lr",
+    "compare_precisions": "compare-precisions",
 }
 
 
@@ -74,3 +75,23 @@ def test_mistakes_are_one_line(tmp_path):
 def test_config_reference_is_up_to_date():
     """config/README.md holds what `rlsp keys` prints."""
     assert list_keys().strip() in (ROOT / "config" / "README.md").read_text()
+
+
+def test_frame_sizes_are_names_or_pixels(capsys):
+    parse = build_parser().parse_args
+    assert parse(["time", "--sizes", "4k", "24x32"]).sizes == ["4k", (24, 32)]
+    for wrong in ("8k", "24", "7x32", "x"):
+        with pytest.raises(SystemExit):
+            parse(["time", "--sizes", wrong])
+        assert "expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels" in capsys.readouterr().err
+
+
+def test_a_study_is_timed_and_swept_by_hand(tmp_path):
+    study = str(ROOT / "tests" / "studies" / "tiny.yaml")
+    main(
+        ["time", "--study", study, "--sizes", "16x16", "--repeats", "1", "--output", str(tmp_path / "a.csv")]
+    )
+    assert (tmp_path / "a.csv").read_text().count("\n") > 6
+    assert "is_stable" in (tmp_path / "a-cases.csv").read_text()
+    with pytest.raises(SystemExit, match="error: model: unknown name 'rlsp-2-9'"):
+        main(["sweep", "--study", study, "--model", "rlsp-2-9"])

@@ -204,8 +204,46 @@ def test_models_can_be_left_out_of_the_timing(demo):
     assert set(Study(demo).timed_models()) - set(Study(config).timed_models()) == {"rlsp-3-16", "bicubic"}
     with pytest.raises(ConfigError, match="runtime.skip: unknown name 'duf-52'; did you mean duf-52l"):
         Study(changed(demo, ["runtime"], {"skip": ["duf-52"]}))
+
+
+def test_models_without_runs_can_be_timed(demo):
+    config = changed(demo, ["runtime"], {"also": ["frvsr-3-64"], "sweep": "rlsp-3-16"})
+    assert set(Study(config).timed_models()) - set(Study(demo).timed_models()) == {"frvsr-3-64"}
+    assert Study(config).swept_model()["filters"] == 16
+    assert [path.name for path in Study(config).sweeps()] == ["cpu-sweep.csv"]
+    assert (Study(demo).swept_model(), Study(demo).sweeps()) == (None, [])
     released = Study.from_file(ROOT / "config" / "released.yaml")
-    assert not [name for name in released.timed_models() if name.startswith("duf")]
+    assert {"rlsp-7-256", "frvsr-10-128", "duf-16l", "duf-28l", "duf-52l"} <= set(released.timed_models())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": "full"}, "runtime.sizes: unknown name 'full'"),
+        ({"sizes": ["8k"]}, "runtime.sizes: unknown name '8k'; known: 360p, 4k"),
+        (
+            {"sizes": [[4, 90]]},
+            r"runtime.sizes: expected height and width of at least 8 LR pixels, got \[4, 90\]",
+        ),
+        ({"sizes": [[90]]}, "runtime.sizes: expected height and width"),
+        ({"also": ["frvsr-9"]}, "runtime.also: unknown name 'frvsr-9'"),
+        ({"sweep": "frvsr-9"}, "runtime.sweep: unknown name 'frvsr-9'"),
+        ({"seconds": 0}, "runtime.seconds"),
+    ],
+)
+def test_mistakes_about_timing_are_named(demo, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Study(changed(demo, ["runtime"], changes))
+
+
+def test_runs_whose_precisions_are_compared_have_weights(demo):
+    config = changed(demo, ["precisions"], {"runs": ["rlsp-3-16.gaussian.s0"]})
+    compared = Study(config).compared_precisions()["rlsp-3-16.gaussian.s0"]
+    assert compared["weights"].endswith("model.safetensors")
+    assert set(compared["clips"]) == {"moves-test", "city-test"}
+    assert Study(demo).precisions() == [] and Study(config).precisions()[0].name == "precisions.csv"
+    with pytest.raises(ConfigError, match="precisions.runs: unknown name 'bicubic.gaussian'"):
+        Study(changed(demo, ["precisions"], {"runs": ["bicubic.gaussian"]}))
 
 
 def test_results_of_another_study_file_are_not_touched(demo, tmp_path):

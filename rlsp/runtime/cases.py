@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from rlsp.config import FRAME_SIZES
 from rlsp.devices import is_gpu
 from rlsp.hardware import available_precisions
 from rlsp.inference import Execution
@@ -12,12 +13,6 @@ from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import WEIGHTED
 
-SIZES = {
-    "360p": (90, 160),
-    "720p": (180, 320),
-    "full-hd": (270, 480),
-    "4k": (540, 960),
-}  # LR of the x4 output
 GRID_BATCHES = (1, 4)  # one frame at a time is the online case; several clips at once give throughput
 
 
@@ -28,7 +23,7 @@ class Timing:
     Attributes
     ----------
     sizes : sequence of str or of (int, int), or "auto"
-        Names of :data:`SIZES`, or height and width of the LR frame in pixels.
+        Names of :data:`rlsp.config.FRAME_SIZES`, or height and width of the LR frame in pixels.
     grid : bool
         Every precision, mode, boundary, batch and size, instead of the headline's.
     repeats : int
@@ -56,10 +51,10 @@ class Timing:
     def lr_sizes(self, device: str) -> list[tuple[int, int]]:
         """LR sizes to time, the headline's first."""
         if self.sizes != "auto":
-            return [SIZES[size] if isinstance(size, str) else tuple(size) for size in self.sizes]
+            return [FRAME_SIZES[size] if isinstance(size, str) else tuple(size) for size in self.sizes]
         headline = "full-hd" if is_gpu(device) else "360p"
-        names = dict.fromkeys([headline, *SIZES] if self.grid else [headline])
-        return [SIZES[name] for name in names]
+        names = dict.fromkeys([headline, *FRAME_SIZES] if self.grid else [headline])
+        return [FRAME_SIZES[name] for name in names]
 
 
 @dataclass(frozen=True)
