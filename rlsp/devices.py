@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from rlsp.errors import ConfigError, TrainingError
+from rlsp.errors import ConfigError, DeviceError
 
 # How PyTorch begins or names the errors of CUDA and its libraries.
 GPU_FAILURE = re.compile(r"(CUDA( driver)? error|cuDNN error|CUBLAS|NCCL|NVML)", re.IGNORECASE)
@@ -124,7 +124,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def gpu_errors(device: str, remedy: str) -> Iterator[None]:
+def gpu_errors(device: str, remedy: str, *, when_full: str) -> Iterator[None]:
     """Tell in one line that a GPU failed, was lost or ran out of memory.
 
     Parameters
@@ -133,25 +133,24 @@ def gpu_errors(device: str, remedy: str) -> Iterator[None]:
         What the job runs on, as :func:`claim_device` names it.
     remedy : str
         How the work goes on, such as "the same command goes on from step 2000".
+    when_full : str
+        What to do when the memory is full, such as "lower the recipe's batch".
 
     Raises
     ------
-    TrainingError
+    DeviceError
         PyTorch reported an error of CUDA.
     """
     try:
         yield
     except RuntimeError as error:  # the class of torch's OutOfMemoryError and AcceleratorError too
         reason = str(error).strip().split("\n")[0]
-        if isinstance(error, torch.OutOfMemoryError):
-            raise TrainingError(
-                f"{device}: out of memory ({reason.split('. ')[0]}); set training.resident: never, lower the "
-                "recipe's batch or crop, or take a GPU with more memory or fewer users"
-            ) from error
+        if is_out_of_memory(error):
+            raise DeviceError(f"{device}: out of memory ({reason.split('. ')[0]}); {when_full}") from error
         is_lost = isinstance(error, torch.AcceleratorError) or GPU_FAILURE.match(reason)
         if device == "cpu" or not is_lost:
             raise
-        raise TrainingError(
+        raise DeviceError(
             f"{device}: the GPU failed or was lost ({reason}); {remedy}; if it fails again, leave this GPU out with "
             "CUDA_VISIBLE_DEVICES or ask for another node"
         ) from error
@@ -159,7 +158,7 @@ def gpu_errors(device: str, remedy: str) -> Iterator[None]:
 
 def describe_device(device: str) -> str:
     """Name a device for people: the GPU's or the processor's model name."""
-    if device.startswith("cuda"):
+    if is_gpu(device):
         return torch.cuda.get_device_name(torch.device(device))
     return f"{_processor_name()}, {os.cpu_count()} logical cores"
 

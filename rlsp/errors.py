@@ -25,6 +25,10 @@ class DownloadError(RlspError):
     """A file could not be fetched, or came with the wrong bytes."""
 
 
+class DeviceError(RlspError):
+    """A GPU failed, was lost, or its memory is full."""
+
+
 class TrainingError(RlspError):
     """A training cannot start, go on, or be trusted."""
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from rlsp.clips import open_clips, write_manifest, write_png
 from rlsp.degradation import phase
-from rlsp.devices import claim_device, is_gpu
+from rlsp.devices import claim_device, gpu_errors, is_gpu
 from rlsp.inference import Execution, FrameRestorer, fastest_execution, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.pictures import PictureMaker
 from rlsp.weights import load_weights
 
+WHEN_FULL = "take a GPU with more memory or fewer users, or the device cpu"
 WRITERS = 2  # threads that write pictures beside the network
 
 
@@ -224,10 +225,12 @@ def restore_dataset(
     ------
     ConfigError
         The device does not have the precision.
+    DeviceError
+        The GPU failed, was lost, or its memory is full.
     """
     torch.set_flush_denormal(True)
     folder = manifest_path.parent
-    with claim_device(device) as where:
+    with claim_device(device) as where, gpu_errors(where, "run it again", when_full=WHEN_FULL):
         execution = fastest_execution(where, precision)
         restorer = picture_restorer(model.eval(), phase=phase, device=where, execution=execution)
         clips = {

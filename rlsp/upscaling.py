@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from rlsp.config import RELEASED, fill_defaults, read_config
 from rlsp.degradation import phase as phase_of
-from rlsp.devices import claim_device
+from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import ConfigError, DataError
 from rlsp.inference import Execution, fastest_execution
 from rlsp.models.base import VideoModel
-from rlsp.restoration import picture_restorer, restore_pictures
+from rlsp.restoration import WHEN_FULL, picture_restorer, restore_pictures
 from rlsp.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.weights import load_weights
 
@@ -89,7 +89,11 @@ def upscale(
     if metadata.get("licence"):
         say(f"{weights}: licence {metadata['licence']}")
     open_source = picture_source(source, frame_rate) if source.is_dir() else video_source(source, threads)
-    with claim_device(device) as where, open_source as reader:
+    with (
+        claim_device(device) as where,
+        gpu_errors(where, "run it again", when_full=WHEN_FULL),
+        open_source as reader,
+    ):
         execution = fastest_execution(where, precision)
         open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
         with open_target as writer:

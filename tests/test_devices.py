@@ -9,7 +9,7 @@ import torch
 
 from rlsp import devices
 from rlsp.devices import claim_device, gpu_errors
-from rlsp.errors import ConfigError, TrainingError
+from rlsp.errors import ConfigError, DeviceError
 
 
 @pytest.fixture
@@ -99,18 +99,19 @@ def test_locks_do_not_follow_tmpdir(monkeypatch, tmp_path):
     [
         (RuntimeError("CUDA error: launch failure\nmore"), r"failed or was lost \(CUDA error: launch.*\); go on"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "failed or was lost .*CUDA_VISIBLE_DEVICES"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "out of memory .*lower the recipe's batch"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "out of memory .*; less"),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), "out of memory .*; less"),
     ],
 )  # fmt: skip
 def test_a_lost_gpu_is_one_line(error, message):
-    with pytest.raises(TrainingError, match=message) as raised, gpu_errors("cuda:0", "go on"):
+    with pytest.raises(DeviceError, match=message) as raised, gpu_errors("cuda:0", "go on", when_full="less"):
         raise error
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 def test_other_errors_stay_what_they_are(device):
-    with pytest.raises(RuntimeError, match="shape"), gpu_errors(device, "go on"):
+    with pytest.raises(RuntimeError, match="shape"), gpu_errors(device, "go on", when_full="less"):
         raise RuntimeError("shape '[2]' is invalid")
 
 

@@ -19,7 +19,7 @@ from made_trainings import make_spec, run_training, write_clips
 from safetensors.torch import load_file
 
 from rlsp.datasets import TrainingCrops
-from rlsp.errors import ConfigError, TrainingError
+from rlsp.errors import ConfigError, DeviceError, TrainingError
 from rlsp.models import build_model
 from rlsp.training import Trainer
 from rlsp.training.distributed import Group
@@ -264,7 +264,7 @@ def test_a_gpu_out_of_memory_is_not_taken_for_a_dead_reader(manifests, tmp_path,
 
     monkeypatch.setattr(Trainer, "train_step", fail)
     with pytest.raises(
-        TrainingError, match="out of memory .*training.resident: never, lower the recipe's batch"
+        DeviceError, match="out of memory .*training.resident: never, lower the recipe's batch"
     ):
         run_training(manifests, tmp_path, "run")
 

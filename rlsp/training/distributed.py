@@ -161,5 +161,12 @@ def _explain(rank: int, failure: ProcessFailure) -> str:
     message = failure.message
     text = message.get("message", "") if isinstance(message, dict) else str(message)
     kind, _, rest = text.partition(": ")
-    is_ours = kind in ("ConfigError", "DataError", "DownloadError", "TrainingError", "Diverged")
+    is_ours = kind in (
+        "ConfigError",
+        "DataError",
+        "DeviceError",
+        "DownloadError",
+        "TrainingError",
+        "Diverged",
+    )
     return rest if is_ours else f"process {rank} of the training failed: {' '.join(text.split())}"

@@ -35,6 +35,7 @@ from rlsp.weights import save_weights
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr"]
+WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory or fewer users"
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 # Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
 # training of the paper study.
@@ -338,6 +339,8 @@ def train(
     TrainingError
         Another trainer is at work, the checkpoint does not fit, the loss diverges or did before, a signal
         came, or the job's time is nearly over.
+    DeviceError
+        The GPU failed, was lost, or its memory is full.
     DataError
         The clips are smaller than the recipe's crop, or a reading process died.
     """
@@ -371,7 +374,7 @@ def _train(
         claim_device(device) as where,
         process_group(where) as group,
         held_by_main(folder, group) as check_lease,  # before anything expensive
-        gpu_errors(where, remedy),
+        gpu_errors(where, remedy, when_full=WHEN_FULL),
     ):
         check_shares(spec["recipe"], group.size)
         data = [sha256 for path in (*hr_manifests, *lr_manifests) for sha256 in clip_checksums(path)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from rlsp.devices import is_out_of_memory
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import initialise_weights
@@ -235,9 +236,23 @@ class _RecordedStep:
         return self.mse.clone()
 
     def record(self, lr: Tensor, hr: Tensor) -> None:
-        """Record the step on copies of the batch, whose memory later batches are copied to."""
+        """Record the step on copies of the batch, whose memory later batches are copied to.
+
+        Raises
+        ------
+        ConfigError
+            The step does what no graph can hold, such as waiting for the GPU.
+        """
         self.lr, self.hr = lr.clone(), hr.clone()
         self.graph = torch.cuda.CUDAGraph()
-        # thread_local: the thread that pins memory for the next batches may go on meanwhile
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            self.mse = self.step.update(self.lr, self.hr)
+        try:
+            # thread_local: the thread that pins memory for the next batches may go on meanwhile
+            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+                self.mse = self.step.update(self.lr, self.hr)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).strip().split("\n")[0]
+            raise ConfigError(
+                f"execution: expected eager or compile for this model, a graph cannot be recorded ({reason})"
+            ) from error
