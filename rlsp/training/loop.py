@@ -35,7 +35,7 @@ from rlsp.weights import save_weights
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr"]
-WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory or fewer users"
+WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 # Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
 # training of the paper study.
