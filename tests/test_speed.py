@@ -107,6 +107,14 @@ def test_without_published_values_there_are_none():
     assert rows[["published_ratio", "published_ms"]].isna().all(axis=None)
 
 
+def test_models_without_scores_are_shown_where_nothing_is_published():
+    study = study_of()
+    scores = frames([("rlsp-7-128", 27.4, "gaussian")], dataset="own-clips")
+    rows = speed_of(scores, times(), study, read_published())
+    assert set(rows["model"]) == set(TIMES)
+    assert rows.set_index("model")["psnr"].notna().to_dict() == {m: m == "rlsp-7-128" for m in TIMES}
+
+
 def test_a_way_of_a_single_model_is_left_out_and_one_of_two_is_not():
     two = {model: TIMES[model] for model in ("rlsp-7-64", "rlsp-7-128")}
     runtime = pd.concat([times(), times(two, "fused", 0.5), times({"duf-52l": 400.0}, "compile", 0.5)])

@@ -161,7 +161,8 @@ def printed_of_panel(
     known = printed[printed["dataset"] == dataset]
     if rows["panel"].nunique() > 1:
         return known[known["degradation"] == panel]
-    return known[[kind_of(name, study) == kind_of(panel, study) for name in known["degradation"]]]
+    is_kind = [kind_of(name, study) == kind_of(panel, study) for name in known["degradation"]]
+    return known[pd.Series(is_kind, index=known.index, dtype=bool)]  # an empty list would choose no columns
 
 
 def printed_means(models: list[str], known: pd.DataFrame | None) -> pd.DataFrame:
