@@ -120,9 +120,8 @@ class FrameRestorer:
         self.model = self._prepare(model)
         self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
         self._advance = self.model.step
-        if (
-            self.execution.mode == "compile"
-        ):  # each on its own: Dynamo gives up after a few versions of one function
+        if self.execution.mode == "compile":
+            # each on its own: Dynamo gives up after a few versions of one function
             self._advance = torch.compile(
                 self.model.step, dynamic=False, fullgraph=True, isolate_recompiles=True
             )
@@ -186,9 +185,8 @@ class FrameRestorer:
                 kind = torch.device(self.device).type
                 contexts.enter_context(torch.autocast(kind, self.execution.dtype, cache_enabled=False))
             frames = window if self.model.has_fixed_output else window.float()
-            advance = (
-                self.model.step if carry is None else self._advance
-            )  # one frame is not worth compiling for
+            # the first frame of a clip has another carry, and is not worth compiling for
+            advance = self.model.step if carry is None else self._advance
             sr, carry = advance(frames, carry)
         return self._finish(sr, window), carry
 

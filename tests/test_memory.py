@@ -32,6 +32,27 @@ def test_growth_is_that_of_each_process_alone(monkeypatch):
     assert abs(again - small) < 10
 
 
+def test_what_a_rehearsal_keeps_is_not_counted(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    with MemoryProbe("test_memory:keep") as probe:
+        alone = probe.measure(megabytes=120)
+        rehearsed = probe.measure(rehearsal={"megabytes": 120}, megabytes=60)
+        failing = probe.measure(rehearsal={"megabytes": 0}, megabytes=120)
+    assert 120 <= alone < 160 and 120 <= failing < 160
+    assert rehearsed < 10  # it is there already
+
+
+KEPT = {}
+
+
+def keep(megabytes):
+    """Work that keeps its memory for the next call, as a library does."""
+    if megabytes == 0:
+        raise ValueError("too small")
+    if not KEPT:
+        KEPT["all"] = torch.ones(int(megabytes * 1e6), dtype=torch.uint8)
+
+
 def test_a_server_that_is_gone_is_said(monkeypatch):
     with MemoryProbe("no_such_module:nothing") as probe, pytest.raises(RuntimeError, match="has ended"):
         probe.measure(megabytes=1)

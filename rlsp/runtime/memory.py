@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,15 @@ class MemoryProbe(AbstractContextManager):
         self._server.stdin.close()
         self._server.wait()
 
-    def measure(self, **arguments: Any) -> float:
+    def measure(self, *, rehearsal: dict[str, Any] | None = None, **arguments: Any) -> float:
         """Measure the growth of the resident set at its peak, in megabytes (10^6 bytes).
+
+        Parameters
+        ----------
+        rehearsal : dict, optional
+            Arguments of a call before, on something small: what libraries load for good is not counted then.
+        **arguments
+            Of the call.
 
         Raises
         ------
@@ -47,7 +54,7 @@ class MemoryProbe(AbstractContextManager):
             The function failed, or the server has gone; with the reason.
         """
         try:
-            self._server.stdin.write(json.dumps(arguments) + "\n")
+            self._server.stdin.write(json.dumps({"rehearsal": rehearsal, "arguments": arguments}) + "\n")
             self._server.stdin.flush()
             answer = json.loads(self._server.stdout.readline())
         except (OSError, ValueError) as error:
@@ -70,7 +77,7 @@ def serve(function: str) -> None:
         child = os.fork()
         if not child:
             os.close(reader)
-            os.write(writer, json.dumps(_answer(call, json.loads(line))).encode())
+            os.write(writer, json.dumps(_answer(call, **json.loads(line))).encode())
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as pipe:
@@ -86,9 +93,14 @@ def serve(function: str) -> None:
         print(answer, flush=True)
 
 
-def _answer(call: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    call: Callable[..., None], rehearsal: dict[str, Any] | None, arguments: dict[str, Any]
+) -> dict[str, Any]:
     """Call the function in this process, a fresh one."""
     sys.stdout = sys.stderr  # the answers' own stream
+    if rehearsal is not None:
+        with suppress(Exception):  # one that is too small for the work loads what it needs all the same
+            call(**rehearsal)
     before = peak_bytes(reset=True)
     try:
         call(**arguments)

@@ -19,6 +19,7 @@ from rlsp.runtime.timed import WINDOW, TimedCase
 OK = "ok"
 FULL = "out of memory"
 LEAST_SAMPLES = 3
+REHEARSED = (16, 16)  # LR pixels of frames that load libraries before memory is measured
 LOAD_SECONDS = 2.0  # of energy, clock and temperature: NVML's counter moves a few dozen times a second
 LOAD_SECONDS_OF_GRID = 0.5
 MEMORY_SHARE = 0.9  # of a GPU for PyTorch; libraries, kernels and graphs need some beside it
@@ -99,11 +100,13 @@ def _probe_memory(found: dict[Case, Measured], threads: int) -> None:
     with MemoryProbe("rlsp.runtime.timed:run_frames") as probe:
         for case, measured in found.items():
             try:
-                measured.peak_memory_mb = probe.measure(
-                    spec=case.spec, execution=[case.execution.precision, case.execution.mode],
-                    lr_size=case.lr_size, boundary=case.boundary, batch=case.batch,
-                    clip_length=case.clip_length, threads=threads,
-                )  # fmt: skip
+                arguments = {
+                    "spec": case.spec, "execution": [case.execution.precision, case.execution.mode],
+                    "lr_size": case.lr_size, "boundary": case.boundary, "batch": case.batch,
+                    "clip_length": case.clip_length, "threads": threads,
+                }  # fmt: skip
+                small = arguments | {"lr_size": REHEARSED, "batch": 1, "clip_length": None}
+                measured.peak_memory_mb = probe.measure(rehearsal=small, **arguments)
             except MemoryError:
                 measured.status = FULL
             except RuntimeError as error:
