@@ -53,7 +53,7 @@ def upscale(
         "auto" takes a GPU when there is one.
     precision : str
         Of the network; "auto" takes bfloat16 where the device multiplies in it, which changes PSNR by less than
-        0.01 dB; see :func:`rlsp.inference.fastest_execution`.
+        0.01 dB in the mean over Vid4; see :func:`rlsp.inference.fastest_execution`.
     threads : int, optional
         CPU threads of the model, the decoder and the encoder; by default what each likes best.
     data_root : Path

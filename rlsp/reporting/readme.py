@@ -252,11 +252,11 @@ def speed_block(folder: Path) -> str:
              number_text(best["plain_ratio"], 1), number_text(best["of_floor"], 2)]
         )  # fmt: skip
     path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
-    first = timing.iloc[0]
     caption = (
-        f"{first['lr_width']}x{first['lr_height']} LR pixels at scale 4, one frame at a time, the network alone; "
-        f"medians on {_device(timing)}. PSNR as in the first table, * as published (protocol of the source). "
-        "Floor: operations over the measured matrix rate, or bytes over the measured bandwidth, whichever is longer. "
+        f"One frame at a time at scale 4, the network alone; medians on {_device(timing)}. "
+        "PSNR as in the first table, * as published (protocol of the source). "
+        "Floor: operations over the measured matrix rate, or bytes over the measured bandwidth, whichever is longer; "
+        "a ratio a little above 1 means that the convolutions are faster than the dense products that were measured. "
         f"From [{path}/tables/speed.csv]({path}/tables/speed.csv) and "
         f"[runtime.md]({path}/tables/runtime.md)."
     )
