@@ -5,7 +5,7 @@ import re
 import pandas as pd
 from made_tables import write_made
 
-from rlsp.reporting.readme import rates_block, study_block
+from rlsp.reporting.readme import precisions_block, rates_block, speed_block, study_block
 
 
 def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
@@ -47,3 +47,31 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     block = rates_block(tmp_path)
     assert "| rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % |" in block
     assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block
+
+
+def test_every_model_has_its_plain_and_its_fastest_time(tmp_path):
+    write_made(tmp_path, long_name=False)
+    timing = pd.read_csv(tmp_path / "tables" / "runtime_summary.csv")
+    fast = timing.assign(mode="fused", precision="bf16", median_ms=timing["median_ms"] / 4, plain_ratio=4.25)
+    both = pd.concat([timing, fast[fast["model"] == "rlsp-5-32"]])
+    both.to_csv(tmp_path / "tables" / "runtime_summary.csv", index=False)
+    block = speed_block(tmp_path)
+    for model, ways in both[both["mode"].isin(["eager", "fused"])].groupby("model"):
+        line = next(line for line in block.split("\n") if line.startswith(f"| {model} "))
+        cells = line.strip("| ").split(" | ")
+        assert cells[2] == f"{ways.loc[ways['mode'] == 'eager', 'median_ms'].iloc[0]:.1f}"
+        assert cells[5] == f"{ways['median_ms'].min():.1f}"
+        assert cells[6:8] == (["fused bf16", "4.2"] if model == "rlsp-5-32" else ["eager fp32", cells[7]])
+
+
+def test_differences_of_precisions_are_means_and_extremes_of_clips(tmp_path):
+    labels = {"model": "rlsp-7-64", "precision": "bf16", "clip": "a"}
+    rows = [("clip", 0, 5, 0.002, 60.0), ("clip", 0, 7, -0.008, 55.25), ("long", 0, 100, -0.001, 58.0)]
+    rows += [("long", 100, 50, 0.0005, 57.0)]
+    columns = ("part", "first_frame", "frames", "difference_db", "psnr_between")
+    table = pd.DataFrame([labels | dict(zip(columns, row, strict=True)) for row in rows])
+    (tmp_path / "tables").mkdir()
+    table.to_csv(tmp_path / "tables" / "precisions.csv", index=False)
+    block = precisions_block(tmp_path)
+    assert "| rlsp-7-64 | bf16 | -0.0030 | -0.0080 | -0.0010 | +0.0005 | 55.2 |" in block
+    assert "played there and back for 150 frames" in block
