@@ -8,11 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rlsp.config import FRAME_SIZES, ROOT, check_known
+from rlsp.config import FRAME_SIZES, PRECISIONS, ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
 from rlsp.study import Study
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of rlsp.inference, which would import torch
 OWN_RATES = Path("results") / "training-rate"
 Command = Callable[[argparse.Namespace], None]
 
@@ -203,10 +202,13 @@ def time_command(args: argparse.Namespace) -> None:
     from rlsp.runtime.tables import time_models
 
     study = read_study(args)
+    specs = study.timed_models()
+    for name in args.models or []:
+        check_known("model", name, specs)
     table = args.output or study.runtime()
     cases = args.output.with_name(f"{args.output.stem}-cases.csv") if args.output else study.runtime_cases()
     time_models(
-        study.timed_models(),
+        {name: spec for name, spec in specs.items() if name in (args.models or specs)},
         table,
         cases,
         study=study.name,
@@ -463,6 +465,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("score", score_command, "study", "workers", "run", "dataset")
     add("compare-precisions", compare_precisions_command, "study", "device", "threads")
     sub = add("time", time_command, "study", "device")
+    sub.add_argument("--models", nargs="+", metavar="MODEL", help="of the study's (default: all)")
     sub.add_argument(
         "--sizes",
         nargs="+",

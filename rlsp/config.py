@@ -23,12 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CATALOGUE = ROOT / "config" / "catalogue.yaml"
 RELEASED = "released:"
-FRAME_SIZES = {
-    "360p": (90, 160),
-    "720p": (180, 320),
-    "full-hd": (270, 480),
-    "4k": (540, 960),
-}  # LR of the x4 output
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of convolutions and matrix products
+# Height and width of the LR frame, by the name of the output at scale 4.
+FRAME_SIZES = {"360p": (90, 160), "720p": (180, 320), "full-hd": (270, 480), "4k": (540, 960)}
 SSIM_WINDOW = 11  # pixels; a picture must be larger
 
 
@@ -370,10 +367,11 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
     for model in config["ablation"]:
         check_known("ablation", model, run_models)
     _check_sizes(config["runtime"]["sizes"])
-    sweep = config["runtime"]["sweep"]
-    for key, models in (("also", config["runtime"]["also"]), ("sweep", [sweep] if sweep else [])):
-        for model in models:
-            check_known(f"runtime.{key}", model, config["models"])
+    for model in config["runtime"]["also"]:
+        check_known("runtime.also", model, config["models"])
+    if (sweep := config["runtime"]["sweep"]) is not None:
+        check_known("runtime.sweep", sweep, config["models"])
+        check_swept(sweep, config["models"][sweep])
     for model in config["runtime"]["skip"]:  # one that a changed study has no run of is skipped all the same
         check_known("runtime.skip", model, run_models | config["models"].keys())
     for dataset in config["pictures"]["clips"]:
@@ -389,10 +387,18 @@ def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
             check_known("released.exactness", run_id, runs)
 
 
+def check_swept(model: str, spec: dict[str, Any]) -> None:
+    """Refuse a model without the keys that the cost curves vary."""
+    missing = [key for key in ("filters", "layers") if key not in spec]
+    if missing:
+        raise ConfigError(f"runtime.sweep: expected a model with {' and '.join(missing)}, got {model}")
+
+
 def _check_sizes(sizes: str | list) -> None:
     """Refuse frame sizes that are neither names nor height and width."""
     if isinstance(sizes, str):
-        return check_known("runtime.sizes", sizes, {"auto"})
+        check_known("runtime.sizes", sizes, {"auto"})
+        sizes = []
     for size in sizes:
         if isinstance(size, str):
             check_known("runtime.sizes", size, FRAME_SIZES)

@@ -17,14 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from rlsp.devices import matrix_precision
 from rlsp.errors import ConfigError
 
-PRECISIONS = {
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Names in torch.cpu.get_capabilities() of the instructions that multiply and add numbers of this precision.
 # Without them oneDNN converts to fp32: correct, but no rate that the processor could be held to.
@@ -70,7 +66,7 @@ def available_precisions(device: str) -> list[str]:
     where = torch.device(device)
     if where.type == "cuda":
         has_tensor_formats = torch.cuda.get_device_capability(where) >= (8, 0)
-        return list(PRECISIONS) if has_tensor_formats else ["fp32", "fp16"]
+        return list(DTYPES) if has_tensor_formats else ["fp32", "fp16"]
     instructions = _processor_instructions()
     return ["fp32"] + [
         precision
@@ -120,10 +116,10 @@ def measure_matrix_rate(device: str, precision: str) -> float:
     available = available_precisions(device)
     if precision not in available:
         raise ConfigError(f"precision: expected one of {', '.join(available)} on {device}, got {precision}")
-    with _library_settings(is_tf32=precision == "tf32"), torch.inference_mode():
+    with matrix_precision(precision), _best_kernels(), torch.inference_mode():
         rate = max(
             operations / _median_seconds(work, device)
-            for operations, work in _dense_products(device, PRECISIONS[precision])
+            for operations, work in _dense_products(device, DTYPES[precision])
         )
     _release_memory(device)
     return rate
@@ -156,21 +152,14 @@ def measure_bandwidth(device: str) -> float:
 
 
 @contextmanager
-def _library_settings(*, is_tf32: bool) -> Iterator[None]:
-    """Allow or forbid TF32 and let cuDNN try its algorithms; put everything back afterwards."""
-    wanted = [
-        (torch.backends.cudnn, "allow_tf32", is_tf32),
-        (torch.backends.cuda.matmul, "allow_tf32", is_tf32),
-        (torch.backends.cudnn, "benchmark", True),
-    ]
-    before = [(library, name, getattr(library, name)) for library, name, _ in wanted]
+def _best_kernels() -> Iterator[None]:
+    """Let cuDNN try its algorithms."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
     try:
-        for library, name, value in wanted:
-            setattr(library, name, value)
         yield
     finally:
-        for library, name, value in before:
-            setattr(library, name, value)
+        torch.backends.cudnn.benchmark = before
 
 
 def _dense_products(device: str, dtype: torch.dtype) -> Iterator[tuple[float, Callable[[], Tensor]]]:

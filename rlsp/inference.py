@@ -15,12 +15,11 @@ from torch.utils import _pytree as pytree
 
 from rlsp.devices import is_gpu, is_out_of_memory, matrix_precision
 from rlsp.errors import ConfigError
-from rlsp.hardware import available_precisions
+from rlsp.hardware import DTYPES, available_precisions
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import WEIGHTED
 from rlsp.pictures import PictureMaker
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MODES = {
     "eager-nchw": "the module as it is, in torch's own order of memory",
     "eager": "the module in channels-last order",
@@ -72,7 +71,8 @@ def fastest_execution(device: str, precision: str = "fp32") -> Execution:
     device : str
         Torch device.
     precision : str
-        One of :data:`DTYPES` that the device has, or "auto": bfloat16 where the device multiplies in it, else float32.
+        One of :data:`rlsp.config.PRECISIONS` that the device has, or "auto": bfloat16 where it multiplies in that,
+        else float32.
 
     Raises
     ------

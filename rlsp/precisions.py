@@ -9,7 +9,7 @@ import torch
 
 from rlsp.clips import open_clips
 from rlsp.color import rgb_to_y
-from rlsp.devices import claim_device
+from rlsp.devices import claim_device, describe_device
 from rlsp.hardware import available_precisions
 from rlsp.inference import fastest_execution
 from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
@@ -19,8 +19,8 @@ from rlsp.runtime.tables import write_rows
 from rlsp.weights import load_weights
 
 COLUMNS = [
-    "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "part", "first_frame", "frames",
-    "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
+    "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
+    "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
 ]  # fmt: skip
 CROP = 8  # HR pixels, as in the headline protocol
 PART = 100  # frames of the long clip that make one row
@@ -114,7 +114,8 @@ def compare_precisions(
                 lr, hr = (open_clips(Path(manifest)) for manifest in manifests)
                 labels = {
                     "study": study, "run": run, "model": facts["model"], "dataset": dataset,
-                    "precision": precision, "mode": fastest_execution(where).mode, "device": where,
+                    "precision": precision, "mode": fastest_execution(where).mode,
+                    "device": describe_device(where), "threads": threads,
                 }  # fmt: skip
                 for name in lr:
                     errors = compare_frames(

@@ -228,6 +228,7 @@ def test_models_without_runs_can_be_timed(demo):
         ({"sizes": [[90]]}, "runtime.sizes: expected height and width"),
         ({"also": ["frvsr-9"]}, "runtime.also: unknown name 'frvsr-9'"),
         ({"sweep": "frvsr-9"}, "runtime.sweep: unknown name 'frvsr-9'"),
+        ({"sweep": "frvsr-3-64"}, "runtime.sweep: expected a model with layers, got frvsr-3-64"),
         ({"seconds": 0}, "runtime.seconds"),
     ],
 )

@@ -1,5 +1,7 @@
 """Cost curves: fitted exponents, their tables and their figure."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,3 +97,16 @@ def test_a_figure_of_one_quantity_can_be_drawn():
     figure = plot_cost_curves(summarise_costs(made_sweep({"layers": 1.0})), made_study())
     figure.draw_without_rendering()
     assert len(figure.axes) == 2
+
+
+def test_a_value_that_could_not_be_run_says_why():
+    sweep = made_sweep()
+    lost = (sweep["quantity"] == "filters") & (sweep["value"] == 256)
+    sweep.loc[lost, ["runtime_ms", "peak_memory_mb", "status"]] = [None, None, "out of memory"]
+    sweep = sweep[~(lost & (sweep["repeat"] > 0))]
+    costs = summarise_costs(sweep)
+    row = costs[(costs["quantity"] == "filters") & (costs["value"] == 256)].iloc[0]
+    assert (row["status"], row["n_repeats"]) == ("out of memory", 0)
+    assert row["time_exponent"] == pytest.approx(2.0)  # of the values that were timed
+    text = markdown_text(cost_sections(costs, made_study(), ""))
+    assert re.search(r"\| filters \| 256 \|.*\| out of memory \|", text)

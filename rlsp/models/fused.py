@@ -136,10 +136,8 @@ class FusedRLSP(VideoModel):
         self.packed, self.state_channels = model.packed, model.state_channels
         frames = 3 * (model.look_behind + 1 + model.look_ahead)
         start = self.state_channels + (model.packed if model.feedback else 0)
-        self.feedback_place, self.frames_place = (
-            slice(self.state_channels, start),
-            slice(start, start + frames),
-        )
+        self.feedback_place = slice(self.state_channels, start)
+        self.frames_place = slice(start, start + frames)
         on_gpu = model.head.weight.device.type == "cuda"
         self.is_signed = self.state_channels > 0 and (on_gpu if is_signed is None else is_signed)
         outputs = self.state_channels + 2 * self.packed if self.is_signed else 0
@@ -148,17 +146,17 @@ class FusedRLSP(VideoModel):
 
     def _fold(self, model: "RLSP") -> list[FusedConvolution]:
         """Copy the weights, in the order of the buffer; those of pictures take in the model's input range."""
-        scaling, frames, state = model.input_range / 255, self.frames_place, self.state_channels
+        scaling, state = model.input_range / 255, self.state_channels
+        frames, feedback = (place.stop - place.start for place in (self.frames_place, self.feedback_place))
         layers = [*model.body, model.head]
         weights = [layer.weight.detach().float().clone() for layer in layers]
         biases = [layer.bias.detach().float().clone() for layer in layers]
-        seen, rest = weights[0].split(
-            [frames.stop - frames.start, weights[0].shape[1] - frames.stop + frames.start], 1
-        )
-        feedback, of_state = rest.split([rest.shape[1] - state, state], 1)
-        first = torch.cat([of_state, feedback * scaling, seen * scaling], 1)
+        of_frames, of_feedback, of_state = weights[0].split([frames, feedback, state], 1)
+        first = torch.cat([of_state, of_feedback * scaling, of_frames * scaling], 1)
         weights[0] = F.pad(first, (0, 0, 0, 0, 0, self.channels - first.shape[1]))
-        weights[-1], biases[-1] = (self._signed(tensor, scaling) for tensor in (weights[-1], biases[-1]))
+        weights[-1], biases[-1] = (
+            self._reordered_head(tensor, scaling) for tensor in (weights[-1], biases[-1])
+        )
         return [
             FusedConvolution(
                 weight.to(self.dtype), bias.to(self.dtype), relu=layer is not model.head or self.is_signed
@@ -166,7 +164,7 @@ class FusedRLSP(VideoModel):
             for layer, weight, bias in zip(layers, weights, biases, strict=True)
         ]
 
-    def _signed(self, tensor: Tensor, scaling: float) -> Tensor:
+    def _reordered_head(self, tensor: Tensor, scaling: float) -> Tensor:
         """Bring the last layer, [d | state], into the order [state | d] or [state | d | -d | zeros]."""
         residual, state = tensor.split([self.packed, self.state_channels])
         residual = residual / scaling

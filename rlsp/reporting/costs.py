@@ -7,7 +7,7 @@ import pandas as pd
 
 SWEEP_COLUMNS = (
     *("study", "device", "threads", "precision", "mode", "model", "quantity", "value"),
-    *("lr_height", "lr_width", "repeat", "runtime_ms", "peak_memory_mb"),
+    *("lr_height", "lr_width", "repeat", "runtime_ms", "peak_memory_mb", "status"),
 )
 # What is varied: its name in a text, and in a power law.
 QUANTITIES = {
@@ -20,7 +20,7 @@ CURVE_COLUMNS = ("device", "threads", "precision", "mode", "model", "quantity")
 FIT_COLUMNS = ("exponent", "exponent_se", "residual_percent")
 COST_COLUMNS = (
     *(*CURVE_COLUMNS, "value", "lr_height", "lr_width", "median_ms", "q10_ms", "q90_ms", "n_repeats"),
-    *("peak_memory_mb", *[f"{cost}_{name}" for cost in ("time", "memory") for name in FIT_COLUMNS]),
+    *("peak_memory_mb", "status", *[f"{cost}_{name}" for cost in ("time", "memory") for name in FIT_COLUMNS]),
 )
 
 
@@ -90,8 +90,9 @@ def summarise_costs(sweep: pd.DataFrame) -> pd.DataFrame:
         median_ms=("runtime_ms", "median"),
         q10_ms=("runtime_ms", lambda times: times.quantile(0.1)),
         q90_ms=("runtime_ms", lambda times: times.quantile(0.9)),
-        n_repeats=("runtime_ms", "size"),
+        n_repeats=("runtime_ms", "count"),
         peak_memory_mb=("peak_memory_mb", "median"),
+        status=("status", "first"),
     ).reset_index()
     curves = []
     for _, curve in table.groupby(list(CURVE_COLUMNS), sort=False, dropna=False):

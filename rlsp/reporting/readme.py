@@ -264,8 +264,10 @@ def speed_block(folder: Path) -> str:
 
 
 def precisions_block(folder: Path) -> str:
-    """Make the table of what lower precisions do to the pictures."""
+    """Make the table of what lower precisions do to the pictures; the report shows it too."""
     table = pd.read_csv(folder / "tables" / "precisions.csv")
+    if table.empty:
+        return "The device multiplies in no precision below fp32 that was to be compared."
     rows = [
         ["weights", "precision", "mean over clips [dB]", "largest of a clip [dB]", "long clip, first part [dB]",
          "last part [dB]", "least PSNR to fp32 [dB]"]
@@ -278,10 +280,11 @@ def precisions_block(folder: Path) -> str:
              f"{of_run['psnr_between'].min():.1f}"]
         )  # fmt: skip
     frames = table.loc[table["part"] == "long", ["first_frame", "frames"]].sum(axis=1).max()
-    path = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    path, first = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder, table.iloc[0]
     caption = (
-        "PSNR-Y against the truth (crop 8, all frames) minus that of fp32, for the authors' weights on Vid4; long "
-        f"clip: {table['clip'].iloc[0]} played there and back for {frames:,.0f} frames, first and last hundred. "
+        f"PSNR-Y against the truth (crop 8, all frames) minus that of fp32, on {', '.join(table['dataset'].unique())}; "
+        f"long clip: {table['clip'].iloc[0]} played there and back for {frames:,.0f} frames, first and last hundred. "
+        f"On {first['device']}, {plural(first['threads'], 'thread')}. "
         f"From [{path}/tables/precisions.csv]({path}/tables/precisions.csv)."
     )
     return f"{_markdown(rows)}\n\n{caption}"

@@ -284,8 +284,9 @@ def cost_sections(costs: pd.DataFrame, study: dict[str, Any], facts: str) -> lis
             ),
             (("peak memory", "residual [%]"), lambda row: number_text(row.memory_residual_percent, 1)),
             (("", "repeats"), lambda row: count_text(row.n_repeats)),
+            (("", "remark"), lambda row: remark(row, False)),
         ]
-        heads, lines = laid_out(rows, columns, set())
+        heads, lines = laid_out(rows, columns, {"remark"})
         caption = (
             f"Cost curves of {model}, {mode}, {precision}, on {device}, {plural(threads, 'thread')}. "
             f"{fixed_text(rows, study)} Time per output frame, per clip where its length is varied. "

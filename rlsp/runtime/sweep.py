@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from rlsp.config import check_swept
 from rlsp.devices import claim_device, describe_device
-from rlsp.errors import ConfigError
 from rlsp.hardware import DeviceMonitor
 from rlsp.inference import fastest_execution
 from rlsp.runtime.cases import Case, Timing
@@ -44,9 +44,7 @@ def list_sweep(model: str, spec: dict[str, Any], device: str) -> dict[tuple[str,
     ConfigError
         The model has no such keys.
     """
-    missing = [key for key in ("filters", "layers") if key not in spec]
-    if missing:
-        raise ConfigError(f"runtime.sweep: expected a model with {' and '.join(missing)}, got {model}")
+    check_swept(model, spec)
     sizes = LR_SIZES[torch.device(device).type]
     base = Case(model, spec, fastest_execution(device), sizes[len(sizes) // 2 if device != "cpu" else 0])
     cases = {("lr_pixels", h * w): replace(base, lr_size=(h, w)) for h, w in sizes}

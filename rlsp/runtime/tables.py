@@ -1,7 +1,6 @@
 """The tables of run times: one row for each raw sample, and one for each case."""
 
 import csv
-import os
 import statistics
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from rlsp.clips import replace_when_complete
 from rlsp.complexity import count_macs, count_parameters
 from rlsp.config import spec_hash
 from rlsp.devices import claim_device, describe_device
@@ -62,6 +62,7 @@ def time_models(
         ceilings = measure_ceilings({case.execution.precision for case in cases}, where)
         found = measure_cases(cases, timing, where, monitor)
         described = describe_device(where)
+    facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
     samples, outcomes = [], []
     for case, measured in found.items():
         row = {
@@ -70,10 +71,9 @@ def time_models(
             "lr_height": case.lr_size[0], "lr_width": case.lr_size[1], "boundary": case.boundary,
             "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,
         }  # fmt: skip
-        gmac = _count_gmac(case)
-        outcomes.append(row | _outcome(case, measured, ceilings, gmac, busy))
-        facts = {"parameters": count_parameters(build_model(case.spec)), "gmac_per_frame": gmac}
-        samples += [row | facts | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)]
+        counted = facts[case.model, case.lr_size]
+        outcomes.append(row | _outcome(case, measured, ceilings, counted["gmac_per_frame"], busy))
+        samples += [row | counted | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)]
     write_rows(table_path, COLUMNS, samples)
     write_rows(cases_path, CASE_COLUMNS, outcomes)
 
@@ -92,12 +92,14 @@ def measure_ceilings(precisions: Iterable[str], device: str) -> dict[str, float]
     return rates | {"bandwidth": measure_bandwidth(device)}
 
 
-def _count_gmac(case: Case) -> float | None:
-    """Count the operations of a frame; None for a model that runs on numbers only."""
+def _count_facts(case: Case) -> dict[str, float | None]:
+    """Count parameters and operations of a frame; those of a model of one's own cannot always be counted."""
     try:
-        return count_macs(case.spec, case.lr_size) / 1e9
-    except Exception:
-        return None
+        gmac = count_macs(case.spec, case.lr_size) / 1e9
+    except Exception as error:  # of code that is not ours, when all is timed: no reason to lose it
+        print(f"{case.model}: operations not counted ({type(error).__name__}: {error})", file=sys.stderr)
+        gmac = None
+    return {"parameters": count_parameters(build_model(case.spec)), "gmac_per_frame": gmac}
 
 
 def _outcome(
@@ -105,6 +107,7 @@ def _outcome(
 ) -> dict[str, Any]:
     """How a case went, beside the least time that its operations and its bytes take on this device."""
     rate, bandwidth = ceilings[case.execution.precision], ceilings["bandwidth"]
+    fewest = measured.fewest_bytes
     is_throttled = any(reading.throttled for reading in measured.readings)
     noted = [busy, "the clocks were held down (power or heat)" if is_throttled else ""]
     clocks, temperatures = (
@@ -118,9 +121,7 @@ def _outcome(
         "matrix_tflops": rate / 1e12,
         "bandwidth_gbs": bandwidth / 1e9,
         "floor_compute_ms": None if gmac is None else 2 * gmac * 1e9 / rate * 1000,
-        "floor_memory_ms": None
-        if measured.fewest_bytes is None
-        else measured.fewest_bytes / bandwidth * 1000,
+        "floor_memory_ms": None if fewest is None else fewest / bandwidth * 1000,
         "latency_ms": measured.latency_ms,
         "energy_j": measured.energy_j,
         "clock_mhz": statistics.median(clocks) if clocks else None,
@@ -131,10 +132,7 @@ def _outcome(
 
 def write_rows(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as CSV; the file appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="") as file:
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)

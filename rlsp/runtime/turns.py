@@ -4,9 +4,8 @@ import gc
 import random
 import statistics
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -159,25 +158,18 @@ def _set_up(case: Case, timing: Timing, measured: Measured, device: str) -> Time
     return timed
 
 
-class _failing:
-    """Turns what goes wrong with a case into its status; a full GPU is noted, for another try alone."""
-
-    def __init__(self, case: Case, measured: Measured, crowded: list[Case]) -> None:
-        self.case, self.measured, self.crowded = case, measured, crowded
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> bool:
-        if not isinstance(error, Exception):
-            return False
+@contextmanager
+def _failing(case: Case, measured: Measured, crowded: list[Case]) -> Iterator[None]:
+    """Turn what goes wrong with a case into its status; a full device is noted, for another try alone."""
+    try:
+        yield
+    except Exception as error:
         if is_out_of_memory(error):
-            self.crowded.append(self.case)
-            self.measured.status = FULL
+            crowded.append(case)
+            measured.status = FULL
         else:
-            self.measured.status = _failure(self.case, f"{type(error).__name__}: {error}", self.measured)
-        self.measured.samples.clear()
-        return True
+            measured.status = _failure(case, f"{type(error).__name__}: {error}", measured)
+        measured.samples.clear()
 
 
 def _failure(case: Case, reason: str, measured: Measured) -> str:

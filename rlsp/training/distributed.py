@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from rlsp.devices import is_gpu
 from rlsp.errors import ConfigError, RlspError, TrainingError
 
 TIMEOUT = datetime.timedelta(hours=2)  # the others wait while one validates or writes to a slow disk
@@ -72,7 +73,7 @@ def process_group(device: str) -> Iterator[Group]:
     if size == 1 or not dist.is_torchelastic_launched():
         yield Group(device=device)
         return
-    on_gpu = device.startswith("cuda")
+    on_gpu = is_gpu(device)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=torch.device(device) if on_gpu else None
     )

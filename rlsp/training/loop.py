@@ -21,7 +21,7 @@ from rlsp.clips import open_clips, read_manifest
 from rlsp.config import spec_hash
 from rlsp.datasets import Batches, TrainingCrops, read_batches, reader_errors
 from rlsp.degradation import phase
-from rlsp.devices import claim_device, gpu_errors
+from rlsp.devices import claim_device, gpu_errors, is_gpu
 from rlsp.errors import TrainingError
 from rlsp.lease import hold_lease
 from rlsp.models import build_model
@@ -134,7 +134,7 @@ class Trainer:
         steps = self.recipe["steps"]
         started = time.monotonic() - self.progress.seconds
         batches = Batches(self.crops, self.recipe, rank=self.group.rank, processes=self.group.size)
-        on_gpu = self.device.startswith("cuda")
+        on_gpu = is_gpu(self.device)
         reader = read_batches(
             batches, self.progress.step, workers=self.workers, pin_memory=on_gpu and self.workers > 0
         )
@@ -436,7 +436,7 @@ def make_crops(spec: dict[str, Any], lr: dict[str, np.ndarray], hr: dict[str, np
 
 def is_resident(crops: TrainingCrops, resident: str, device: str) -> bool:
     """Decide whether clips are kept on the GPU: as asked for, else where they fit beside the training."""
-    if not device.startswith("cuda") or resident != "auto":
+    if not is_gpu(device) or resident != "auto":
         return resident == "always"
     return crops.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
 

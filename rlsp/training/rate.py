@@ -14,7 +14,7 @@ from torch import Tensor
 from rlsp.clips import read_png, replace_when_complete, write_png
 from rlsp.complexity import count_macs
 from rlsp.datasets import Batches, TrainingCrops, batch_shape, read_batches
-from rlsp.devices import claim_device, describe_device
+from rlsp.devices import claim_device, describe_device, is_gpu
 from rlsp.estimate import PASSES
 from rlsp.models import build_model
 from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
@@ -55,7 +55,7 @@ class Loop:
         to its last kernel counts, gaps between kernels included, taken from events, which do not stop the loop;
         of clips that lie on the GPU, cutting the batch belongs to it.
         """
-        on_gpu = device.startswith("cuda")
+        on_gpu = is_gpu(device)
         events: list[tuple[Any, Any]] = []
         waited = 0.0
         _synchronise(device)
@@ -80,7 +80,7 @@ class Loop:
 
 
 def _synchronise(device: str) -> None:
-    if device.startswith("cuda"):
+    if is_gpu(device):
         torch.cuda.synchronize(device)
 
 
@@ -160,7 +160,7 @@ def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers
     crops = crops.to(device) if is_placed else crops
     workers = 0 if is_placed else workers
     batches = read_batches(
-        Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and device.startswith("cuda")
+        Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and is_gpu(device)
     )
     facts = {
         **{key: recipe[key] for key in ("precision", "execution", "batch", "crop", "frames")},

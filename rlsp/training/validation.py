@@ -52,9 +52,8 @@ def _clip_psnr(model: VideoModel, lr: np.ndarray, hr: np.ndarray) -> float:
     """PSNR-Y (dB) of one clip, from 8-bit pictures as in the scores; the truth's luma is not rounded."""
     device = str(next(model.parameters()).device)
     errors = []
-    stream = restore_stream(
-        model, lr, device=device, execution=Execution()
-    )  # a graph would not pay for so few frames
+    # eagerly: to record a graph would not pay for so few frames
+    stream = restore_stream(model, lr, device=device, execution=Execution())
     for sr, truth in zip(stream, hr, strict=True):
         picture = to_picture(sr)
         restored = picture if model.output == "y" else rgb_to_y(picture)

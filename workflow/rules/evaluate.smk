@@ -90,7 +90,11 @@ rule compare_precisions:
     input:
         STUDY.precision_inputs(),
     output:
-        STUDY.tables() / "precisions.csv",
+        report(
+            STUDY.tables() / "precisions.csv",
+            category="Tables",
+            caption="../report/precisions.rst",
+        ),
     log:
         RESULTS / "logs/compare_precisions.log",
     conda:

@@ -148,6 +148,7 @@ rule report:
         notebook=ROOT / "notebooks/report.ipynb",
         tables=rules.tables.output,
         claims=STUDY.claims(),
+        precisions=STUDY.precisions(),
         figures=rules.figures.output,
         pictures=rules.pictures.output,
         provenance=[path.with_name("provenance.json") for path in STUDY.training_logs()],
