@@ -46,12 +46,26 @@ def source_hash(*modules: str) -> str:
 
 @cache
 def commit() -> str:
-    """Commit of the checkout that the package is installed from, with ``+`` when it has changes, or "unknown"."""
+    """Commit of the checkout that the package is installed from, with ``+`` when it has changes, or "unknown".
+
+    Kept results are no change: they are written from a run, and decide none.
+    """
     try:
-        git = ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--dirty=+"]
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        git = ["git", "-C", str(PACKAGE.parent)]
+        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changes = [
+            *git,
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            ".",
+            ":(exclude)results/reference",
+        ]
+        changed = subprocess.run(changes, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return found.stdout.strip() + ("+" if changed.stdout else "")
 
 
 def package_versions() -> dict[str, str]:

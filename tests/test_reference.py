@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from made_tables import write_made
 
+from rlsp import provenance
 from rlsp.errors import DataError
 from rlsp.reporting.figures import redraw_figures
 from rlsp.reporting.reference import copy_reference
@@ -46,3 +48,21 @@ def test_an_unfinished_study_is_refused(finished, tmp_path):
     (tmp_path / "made" / "elapsed.csv").unlink()
     with pytest.raises(DataError, match=r"elapsed\.csv: expected a finished study"):
         copy_reference(tmp_path / "made", tmp_path)
+
+
+def test_the_commit_says_that_code_was_changed_and_not_that_kept_results_were(tmp_path, monkeypatch):
+    package, kept = tmp_path / "rlsp" / "code.py", tmp_path / "results" / "reference" / "table.csv"
+    for path in (package, kept):
+        path.parent.mkdir(parents=True)
+        path.write_text("1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", package.parent)
+    assert provenance.commit.__wrapped__() == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=me", "-c", "user.email=me@localhost"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    clean = provenance.commit.__wrapped__()
+    assert len(clean) == 40
+    kept.write_text("2\n")
+    assert provenance.commit.__wrapped__() == clean
+    package.write_text("2\n")
+    assert provenance.commit.__wrapped__() == f"{clean}+"
