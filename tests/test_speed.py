@@ -282,3 +282,24 @@ def test_names_lie_clear_of_points_and_of_each_other_or_are_not_written():
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
     assert not place_labels(axis, [Label(*at[0], "much too long " * 20, "k")])
     assert len(axis.texts) == 5
+
+
+def test_a_long_name_slides_into_the_panel_above_its_point():
+    figure = new_figure(4.0, 3.0)
+    axis = figure.subplots()
+    axis.plot(2.0, 1.0, "o")
+    axis.set_xlim(0.0, 3.0)
+    figure.draw_without_rendering()
+    assert place_labels(axis, [Label(2.0, 1.0, "as long as four fifths of the panel are", "k")])
+    box = axis.texts[0].get_window_extent()
+    assert box.width > 0.7 * axis.bbox.width  # it has no room on either side, nor centred
+    assert axis.bbox.x0 - 1 <= box.x0 and box.x1 <= axis.bbox.x1 + 1
+    assert not box.contains(*axis.transData.transform((2.0, 1.0)))
+
+
+def test_the_title_of_a_lone_panel_is_not_cut():
+    figure = drawn(frames(FRAMES), times(), study_of(), None, None)
+    assert len(figure.axes) == 1
+    figure.draw_without_rendering()
+    box, page = figure._suptitle.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1

@@ -1,6 +1,5 @@
 """Cost curves as a figure: time and memory against frame size, clip length, width and depth."""
 
-import textwrap
 from typing import Any
 
 import pandas as pd
@@ -12,11 +11,11 @@ from rlsp.reporting.style import (
     COLORS,
     MARKERS,
     PAGE_WIDTH,
-    TITLE_WIDTH,
     add_legend,
     new_figure,
     scale_log_axis,
     styled,
+    title_figure,
 )
 from rlsp.reporting.wide_timing import fixed_text
 
@@ -67,7 +66,7 @@ def plot_cost_curves(costs: pd.DataFrame, study: dict[str, Any]) -> Figure | Non
     how = "" if len(ways) > 1 else f", {first['mode']}, {first['precision']}"
     threads = f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}"
     title = f"{fixed_text(costs, study)} Measured on {first['device']}, {threads}{how}"
-    figure.suptitle(textwrap.fill(title, TITLE_WIDTH, break_on_hyphens=False))
+    title_figure(figure, title)
     add_legend(figure)
     return figure
 

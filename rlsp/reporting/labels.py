@@ -11,6 +11,7 @@ from matplotlib.transforms import Bbox
 SIDES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 GAPS = (5.0, 11.0, 18.0)  # points between the centre of a marker and the name; a far name has a thin leader
 MARKER = 4.0  # points from the centre of a marker that stay free
+APART = 3.0  # points between two names
 CROSSING, UNCLEAR = 6, 30  # cost of a line through a name, of a name that may be taken for another point's
 TRIALS = 200  # orders in which places are given away; the cheapest counts
 LEADER = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
@@ -60,8 +61,8 @@ def place_labels(axes: Axes, labels: list[Label]) -> bool:
         text = axes.annotate(label.text, (label.x, label.y), linespacing=1.0)
         size = text.get_window_extent()
         text.remove()
-        of_label = possible_places(number, centres, (size.width, size.height), lines, pixel)
         window = axes.get_window_extent()
+        of_label = possible_places(number, centres, (size.width, size.height), lines, window, pixel)
         places.append(
             [
                 place
@@ -69,7 +70,7 @@ def place_labels(axes: Axes, labels: list[Label]) -> bool:
                 if is_inside(place.box, window) and not any(place.box.overlaps(box) for box in taken)
             ]
         )
-    chosen = cheapest(places)
+    chosen = cheapest(places, APART * pixel)
     if chosen is None:
         return False
     for label, centre, place in zip(labels, centres, chosen, strict=True):
@@ -87,10 +88,16 @@ def place_labels(axes: Axes, labels: list[Label]) -> bool:
 
 
 def possible_places(
-    number: int, centres: np.ndarray, size: tuple[float, float], lines: list[np.ndarray], pixel: float
+    number: int,
+    centres: np.ndarray,
+    size: tuple[float, float],
+    lines: list[np.ndarray],
+    window: Bbox,
+    pixel: float,
 ) -> list[Place]:
     """Return the places that a name of a size (pixels) may have around its point, with their costs.
 
+    A name above or below its point slides sideways where it would stick out of the window.
     A place is unclear where another point is as near to the name as its own, or where the leader passes another.
     """
     centre, others = centres[number], np.delete(centres, number, axis=0)
@@ -102,6 +109,8 @@ def possible_places(
                 at + side * away + {1: 0.0, 0: -0.5, -1: -1.0}[side] * length
                 for at, side, length in zip(centre, (right, up), size, strict=True)
             ]
+            if not right:
+                corner[0] = min(max(corner[0], window.x0), window.x1 - size[0])
             box = Bbox.from_bounds(*corner, *size)
             cost = far * len(SIDES) + rank + CROSSING * sum(crosses(box, line) for line in lines)
             nearest = distances(box, others)
@@ -115,8 +124,8 @@ def possible_places(
     return places
 
 
-def cheapest(places: list[list[Place]]) -> list[Place] | None:
-    """Return one place for each name, none over another, the cheapest found; None where there is none."""
+def cheapest(places: list[list[Place]], apart: float) -> list[Place] | None:
+    """Return one place for each name, all some pixels apart, the cheapest found; None where there is none."""
     random = np.random.default_rng(0)
     fewest_first = sorted(range(len(places)), key=lambda number: len(places[number]))
     best, best_cost = None, np.inf
@@ -127,7 +136,7 @@ def cheapest(places: list[list[Place]]) -> list[Place] | None:
             free = [
                 place
                 for place in places[number]
-                if not any(place.box.overlaps(other.box) for other in chosen.values())
+                if not any(place.box.padded(apart).overlaps(other.box) for other in chosen.values())
             ]
             if not free:
                 break

@@ -52,7 +52,7 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     DataError
         A reference is missing.
     """
-    demo, released = find_reference(reference, "demo"), find_reference(reference, "released")
+    demo, released, full_hd = (find_reference(reference, study) for study in ("demo", "released", "full-hd"))
     text = _fill_block(text, "released", released_block(released))
     text = _fill_block(text, "demo", study_block(demo))
     rates = reference / "training-rate"
@@ -60,14 +60,15 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
         "small": lambda: study_block(find_reference(reference, "small"), authors_psnr(released)),
         "costs": lambda: costs_block(study_files(), rates),
         "rates": lambda: rates_block(rates),
-        "speed": lambda: speed_block(released),
+        "speed": lambda: speed_block(full_hd),
         "precisions": lambda: precisions_block(released),
     }
     for name, make in makers.items():
         if f"<!-- begin {name} -->" in text:
             text = _fill_block(text, name, make())
     text = _fill_number(text, "demo-minutes", minutes(demo))
-    return _fill_number(text, "released-minutes", minutes(released))
+    text = _fill_number(text, "released-minutes", minutes(released))
+    return _fill_number(text, "full-hd-minutes", minutes(full_hd))
 
 
 def find_reference(reference: Path, study: str) -> Path:

@@ -1,7 +1,6 @@
 """Figure 1 of the paper: PSNR against the time of one output frame."""
 
 import re
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,13 @@ from rlsp.reporting.style import (
     COLORS,
     MARKERS,
     PAGE_WIDTH,
-    TITLE_WIDTH,
     add_legend,
     grid_shape,
     label_styles,
     new_figure,
     scale_log_axis,
     styled,
+    title_figure,
     wrapped,
 )
 from rlsp.reporting.timing import WAY_COLUMNS, headline_timing
@@ -159,7 +158,7 @@ def figure_title(points: pd.DataFrame, study: dict[str, Any]) -> str:
         parts[-1] += f", standard deviation over {seeds} seeds"
     if (points["degradation"] != points["panel"]).any():
         parts.append("in brackets the blur of the input where it is not the panel's")
-    return textwrap.fill("; ".join(parts), TITLE_WIDTH, break_on_hyphens=False)
+    return "; ".join(parts)
 
 
 # ---- panels ------------------------------------------------------------------------------------
@@ -175,7 +174,7 @@ def new_panels(panels: list[Panel], columns: int, title: str) -> tuple[Figure, l
     axes = list(figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).ravel())
     for axis in axes[len(panels) :]:
         axis.remove()
-    figure.suptitle(title)
+    title_figure(figure, title)
     return figure, axes[: len(panels)]
 
 

@@ -39,7 +39,7 @@ FADED = {
 }
 
 PAGE_WIDTH = 7.0  # inches: the text width of a two-column paper
-TITLE_WIDTH = 105  # characters of a figure's title in one line of that width
+TITLE_WIDTH = 105  # characters of a title in one line of a figure of that width
 RC = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -69,6 +69,12 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def title_figure(figure: Figure, title: str) -> None:
+    """Title a figure, in lines as wide as it is."""
+    width = int(TITLE_WIDTH * figure.get_figwidth() / PAGE_WIDTH)
+    figure.suptitle(textwrap.fill(title, width, break_on_hyphens=False))
 
 
 def save_figure(figure: Figure, stem: Path | str) -> list[Path]:
