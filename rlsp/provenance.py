@@ -53,15 +53,8 @@ def commit() -> str:
     try:
         git = ["git", "-C", str(PACKAGE.parent)]
         found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = [
-            *git,
-            "status",
-            "--porcelain",
-            "--untracked-files=no",
-            "--",
-            ".",
-            ":(exclude)results/reference",
-        ]
+        code = [".", ":(exclude)results/reference"]
+        changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", *code]
         changed = subprocess.run(changes, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

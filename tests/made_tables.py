@@ -127,12 +127,8 @@ def made_sweep(exponents=None, device="laptop cpu", repeats=3):
             side = round((value / 9 * 16) ** 0.5 / 16) if quantity == "lr_pixels" else 10
             row = {"study": "made", "device": device, "threads": 2, "precision": "fp32", "mode": "eager"}
             row |= {"model": "rlsp-5-32", "quantity": quantity, "value": value, "lr_height": 9 * side}
-            row |= {
-                "lr_width": 16 * side,
-                "runtime_ms": 3.0 * value**exponent,
-                "peak_memory_mb": 100.0,
-                "status": "ok",
-            }
+            row |= {"lr_width": 16 * side, "runtime_ms": 3.0 * value**exponent}
+            row |= {"peak_memory_mb": 100.0, "status": "ok"}
             rows += [row | {"repeat": repeat} for repeat in range(repeats)]
     return pd.DataFrame(rows)
 

@@ -65,14 +65,8 @@ def test_every_model_has_its_plain_and_its_fastest_time(tmp_path):
 
 
 def test_differences_of_precisions_are_means_and_extremes_of_clips(tmp_path):
-    labels = {
-        "model": "rlsp-7-64",
-        "precision": "bf16",
-        "clip": "a",
-        "dataset": "vid4",
-        "device": "laptop",
-        "threads": 2,
-    }
+    labels = {"model": "rlsp-7-64", "precision": "bf16", "clip": "a", "dataset": "vid4"}
+    labels |= {"device": "laptop", "threads": 2}
     rows = [("clip", 0, 5, 0.002, 60.0), ("clip", 0, 7, -0.008, 55.25), ("long", 0, 100, -0.001, 58.0)]
     rows += [("long", 100, 50, 0.0005, 57.0)]
     columns = ("part", "first_frame", "frames", "difference_db", "psnr_between")
@@ -81,9 +75,7 @@ def test_differences_of_precisions_are_means_and_extremes_of_clips(tmp_path):
     table.to_csv(tmp_path / "tables" / "precisions.csv", index=False)
     block = precisions_block(tmp_path)
     assert "| rlsp-7-64 | bf16 | -0.0030 | -0.0080 | -0.0010 | +0.0005 | 55.2 |" in block
-    assert (
-        "on vid4; long clip: a played there and back for 150 frames" in block
-        and "On laptop, 2 threads." in block
-    )
+    assert "on vid4; long clip: a played there and back for 150 frames" in block
+    assert "On laptop, 2 threads." in block
     table.iloc[:0].to_csv(tmp_path / "tables" / "precisions.csv", index=False)
     assert precisions_block(tmp_path).startswith("The device multiplies in no precision below fp32")

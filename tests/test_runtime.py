@@ -102,6 +102,33 @@ def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path):
     assert (large["lr_height"], large["lr_width"]) == ("16", "24")
 
 
+@pytest.mark.parametrize(
+    "second, ceiling",
+    [
+        (2e11, 2e11),
+        (5e10, 1e11),
+        (torch.AcceleratorError("lost"), 1e11),
+        (torch.OutOfMemoryError("full"), 1e11),
+    ],
+)
+def test_ceilings_are_the_larger_of_those_before_and_after(
+    tmp_path, in_process, monkeypatch, second, ceiling
+):
+    rates = iter([1e11, second])
+
+    def rate(device, precision):
+        found = next(rates)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(tables, "measure_matrix_rate", rate)
+    specs = {"a": {"arch": "made_models:Sleeper"}}
+    outcomes = tmp_path / "cases.csv"
+    time_models(specs, tmp_path / "a.csv", outcomes, study="test", timing=QUICK, device="cpu")
+    assert float(read(outcomes)[0]["matrix_tflops"]) == ceiling / 1e12
+
+
 def test_headline_runs_every_model_in_the_same_plain_way_and_in_its_fastest():
     listed = list_cases(SPECS, QUICK, "cpu")
     way = {(case.model, case.execution.precision, case.execution.mode, case.boundary) for case in listed}

@@ -97,8 +97,8 @@ def possible_places(
 ) -> list[Place]:
     """Return the places that a name of a size (pixels) may have around its point, with their costs.
 
-    A name above or below its point slides sideways where it would stick out of the window.
-    A place is unclear where another point is as near to the name as its own, or where the leader passes another.
+    A name above or below its point slides sideways where it would stick out of the window. A place is unclear where
+    another point is as near to the name as its own, or where the leader passes another.
     """
     centre, others = centres[number], np.delete(centres, number, axis=0)
     places = []

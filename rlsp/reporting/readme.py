@@ -257,7 +257,8 @@ def speed_block(folder: Path) -> str:
         f"One frame at a time at scale 4, the network alone; medians on {_device(timing)}. "
         "PSNR as in the first table, * as published (protocol of the source). "
         "Floor: operations over the measured matrix rate, or bytes over the measured bandwidth, whichever is longer; "
-        "a ratio above 1 means that the convolutions are faster than the dense products that were measured. "
+        "a ratio above 1 means that the rate was measured in a slower moment than the time, or that the convolutions "
+        "are faster than the dense products that were measured. "
         f"From [{path}/tables/speed.csv]({path}/tables/speed.csv) and "
         f"[runtime.md]({path}/tables/runtime.md)."
     )

@@ -43,9 +43,8 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
     target = reference / study / device_folder(str(devices[0]))
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(tables, target / "tables")
-    shutil.copytree(
-        numbers, target / "figures", ignore=shutil.ignore_patterns(".*")
-    )  # Snakemake's time stamp
+    hidden = shutil.ignore_patterns(".*")  # Snakemake's time stamp
+    shutil.copytree(numbers, target / "figures", ignore=hidden)
     shutil.copy(elapsed, target)
     (target / "provenance.json").write_text(
         json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n"

@@ -4,6 +4,7 @@ import csv
 import statistics
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,12 @@ def time_models(
         torch.set_num_threads(timing.threads)
         busy = warn_if_busy(where)
         cases = list_cases(specs, timing, where)
-        ceilings = measure_ceilings({case.execution.precision for case in cases}, where)
+        precisions = {case.execution.precision for case in cases}
+        ceilings = measure_ceilings(precisions, where)
         found = measure_cases(cases, timing, where, monitor)
+        with suppress(RuntimeError):  # of a GPU that was lost on the way
+            again = measure_ceilings(precisions, where)  # a slow moment at either end lowers no ceiling
+            ceilings = {name: max(ceiling, again[name]) for name, ceiling in ceilings.items()}
         described = describe_device(where)
     facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
     samples, outcomes = [], []
