@@ -31,8 +31,8 @@ help:
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; \
-	sys.exit(0 if v >= (3, 11) else "error: expected Python 3.11 or newer, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else \
+	"error: expected Python 3.11 to 3.14, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[test,cluster]'

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlsp.config import FRAME_SIZES, PRECISIONS, ROOT, check_known
 from rlsp.errors import DataError, one_line_errors
+from rlsp.provenance import check_torch
 from rlsp.study import Study
 
 OWN_RATES = Path("results") / "training-rate"
@@ -117,16 +118,18 @@ def rate_command(args: argparse.Namespace) -> None:
         count = len(run.train_sets)
         manifests = study.train_hr(run.id)[:count], study.train_lr(run.id)[:count]
         trainings.append((run.model, study.training(run.id), *manifests))
-    rows = measure_rates(
+    rows = []
+    for row in measure_rates(
         trainings,
         device=args.device or study.config["device"],
         workers=study.config["training"]["workers"],
         resident=study.config["training"]["resident"],
-        steps=args.steps,
+        seconds=args.seconds,
         rounds=args.rounds,
-    )
-    path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"
-    write_rates(path, rows)
+    ):
+        rows.append(row)
+        path = args.output or OWN_RATES / device_folder(row["device"]) / "training_rate.csv"
+        write_rates(path, rows)  # each time: a run that is killed has lost little
     print(path)
 
 
@@ -452,7 +455,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("train", train_command, "study", "device", "run")
     sub = add("rate", rate_command, "study", "device")
     sub.add_argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)")
-    sub.add_argument("--steps", type=positive, default=10, help="steps of each loop in a round")
+    sub.add_argument(
+        "--seconds", type=float, default=2, help="time of each loop in a round, three steps at least"
+    )
     sub.add_argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns")
     sub.add_argument(
         "--output", type=Path, help="CSV file (default: results/training-rate/<device>/training_rate.csv)"
@@ -575,6 +580,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     with one_line_errors():
         try:
+            check_torch()
             args.command(args)
         except KeyboardInterrupt:
             sys.exit("interrupted")

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 from rlsp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -74,12 +75,27 @@ def check_schema(config: dict[str, Any]) -> None:
     ConfigError
         One line with the key, what was expected and what came.
     """
-    errors = list(Draft202012Validator(read_schema()).iter_errors(config))
+    errors = list(_validator(read_schema()).iter_errors(config))
     if errors:
         raise ConfigError(_explain(min(errors, key=lambda error: (len(error.path), str(error.path)))))
 
 
-def _explain(error: ValidationError) -> str:
+def _validator(schema: dict[str, Any]) -> Any:
+    """Make what checks a value against a part of the schema."""
+    # jsonschema looks for checkers of formats, of which the schema uses none; this one takes 1.5 s to import
+    is_known = "rfc3987_syntax" in sys.modules
+    sys.modules.setdefault("rfc3987_syntax", None)
+    try:
+        from jsonschema import Draft202012Validator  # only to read a study: models run and train without
+    except ImportError:
+        raise ConfigError("a study file is checked with jsonschema: pip install jsonschema") from None
+    finally:
+        if not is_known:
+            del sys.modules["rfc3987_syntax"]
+    return Draft202012Validator(schema)
+
+
+def _explain(error: "ValidationError") -> str:
     """Say in one line what a validation error is about."""
     where = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
@@ -145,7 +161,7 @@ def _applying(schema: dict[str, Any], value: Any) -> Iterator[dict[str, Any]]:
         yield from _applying(read_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]], value)
     for branch in schema.get("allOf", []):
         condition = {**branch["if"], "$defs": read_schema()["$defs"]}
-        if Draft202012Validator(condition).is_valid(value):
+        if _validator(condition).is_valid(value):
             yield from _applying(branch["then"], value)
 
 

@@ -1,9 +1,7 @@
 """Which device a job runs on, and what to call it."""
 
 import os
-import platform
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +13,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from rlsp.errors import ConfigError, DeviceError
+from rlsp.processors import describe_processor
+
+VECTOR_SETS = {"AVX512": "AVX-512", "DEFAULT": "baseline", "NO AVX": "baseline"}  # ATen's names that few know
 
 # How PyTorch begins or names the errors of CUDA and its libraries.
 GPU_FAILURE = re.compile(r"(CUDA( driver)? error|cuDNN error|CUBLAS|NCCL|NVML)", re.IGNORECASE)
@@ -23,6 +24,19 @@ GPU_FAILURE = re.compile(r"(CUDA( driver)? error|cuDNN error|CUBLAS|NCCL|NVML)",
 FULL_MEMORY = re.compile(
     r"out of memory|unable to find an engine|ALLOC_FAILED|can't allocate memory", re.IGNORECASE
 )
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Names in torch.cpu.get_capabilities() of the instructions that multiply and add numbers of this precision.
+# Without them oneDNN converts to fp32: correct, but no rate that the processor could be held to.
+NATIVE_INSTRUCTIONS = {
+    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},  # the last one is Arm's
+    "fp16": {"avx512_fp16", "amx_fp16"},
+}
+# Limits that users can set for oneDNN (its "CPU Dispatcher Control") below which it converts to fp32.
+FP32_ONLY = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+# Functions of torch.cpu that older versions have instead.
+OLD_QUESTIONS = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_fp16": "_is_amx_fp16_supported"}
 
 
 @contextmanager
@@ -104,6 +118,76 @@ def is_gpu(device: str) -> bool:
     return device.startswith("cuda")
 
 
+def available_precisions(device: str) -> list[str]:
+    """List the precisions that a device multiplies in by instructions of its own.
+
+    Parameters
+    ----------
+    device : str
+        "cpu" or "cuda:<index>".
+
+    Returns
+    -------
+    list of str
+        Out of "fp32", "tf32", "bf16" and "fp16", in this order. A CPU whose instructions PyTorch does not
+        tell (its older versions) has fp32 only.
+    """
+    where = torch.device(device)
+    if where.type == "cuda":
+        has_tensor_formats = torch.cuda.get_device_capability(where) >= (8, 0)
+        return list(DTYPES) if has_tensor_formats else ["fp32", "fp16"]
+    instructions = _processor_instructions()
+    return ["fp32"] + [
+        precision
+        for precision, names in NATIVE_INSTRUCTIONS.items()
+        if names & instructions and _is_known_to_onednn(precision)
+    ]
+
+
+def native_precision(precision: str, device: str) -> str:
+    """Choose the precision that "auto" stands for; any other is returned as it is.
+
+    Parameters
+    ----------
+    precision : str
+        "auto", or a name.
+    device : str
+        "cpu" or "cuda:<index>".
+
+    Returns
+    -------
+    str
+        For "auto": "bf16" where the device multiplies in it by instructions of its own, else "fp32".
+    """
+    if precision != "auto":
+        return precision
+    return "bf16" if "bf16" in available_precisions(device) else "fp32"
+
+
+def _processor_instructions() -> set[str]:
+    try:
+        return {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    except (AttributeError, RuntimeError):  # older versions have single questions only
+        return {name for name, question in OLD_QUESTIONS.items() if _answer(question)}
+
+
+def _answer(question: str) -> bool:
+    try:
+        return bool(getattr(torch.cpu, question)())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def _is_known_to_onednn(precision: str) -> bool:
+    limits = (os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    if not FP32_ONLY.isdisjoint(limits):
+        return False
+    try:
+        return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")())
+    except (AttributeError, RuntimeError):
+        return False
+
+
 @contextmanager
 def matrix_precision(precision: str) -> Iterator[None]:
     """Allow TF32 for "tf32" alone in convolutions and matrix products, whatever is allowed outside."""
@@ -157,20 +241,17 @@ def gpu_errors(device: str, remedy: str, *, when_full: str) -> Iterator[None]:
 
 
 def describe_device(device: str) -> str:
-    """Name a device for people: the GPU's or the processor's model name."""
+    """Name a device for people: the GPU's model name, or what :mod:`rlsp.processors` reads of the processor."""
     if is_gpu(device):
         return torch.cuda.get_device_name(torch.device(device))
-    return f"{_processor_name()}, {os.cpu_count()} logical cores"
+    return f"{describe_processor(vector_set())}, {os.cpu_count()} logical cores"
 
 
-def _processor_name() -> str:
-    try:
-        if platform.system() == "Darwin":
-            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return re.sub(r"\((R|TM)\)|CPU|@.*", "", line.split(":", 1)[1]).strip()
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    return platform.processor() or platform.machine()
+def vector_set() -> str:
+    """Name the vector instructions that PyTorch uses, with bf16 where the processor multiplies in it.
+
+    ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` may limit them.
+    """
+    level = torch.backends.cpu.get_cpu_capability()
+    names = [VECTOR_SETS.get(level, level), "bf16" if "bf16" in available_precisions("cpu") else ""]
+    return " ".join(filter(None, names))

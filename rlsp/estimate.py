@@ -155,12 +155,12 @@ def estimate_hours(
 
     The rate of the very model, batch, crop and frames is taken where there is one. Else the multiply-
     accumulates a second of the closest measured training are: same kind of model before another kind, then
-    the closest count a step. Another precision is never taken.
+    the closest count a step. Another precision is never taken; of "auto" it is the faster one.
     """
     precision, execution = recipe.get("precision", "fp32"), recipe.get("execution", "eager")
     found = []
     for (device, threads), rows in rates.groupby(["device", "threads"], sort=False):
-        rows = rows[rows["precision"] == precision]
+        rows = rows[rows["precision"] == (fastest_precision(rows) if precision == "auto" else precision)]
         if (rows["execution"] == execution).any():
             rows = rows[rows["execution"] == execution]
         if rows.empty:
@@ -173,6 +173,11 @@ def estimate_hours(
             what += "; another kind of model"
         found.append((f"{device}, {plural(threads, 'thread')}", seconds / 3600, what))
     return found
+
+
+def fastest_precision(rows: pd.DataFrame) -> str:
+    """Return the precision of the most multiply-accumulates a second, which "auto" takes on that device."""
+    return rows["precision"][(rows["gmac_per_step"] * rows["steps_per_second"]).idxmax()]
 
 
 def closest_rate(

@@ -3,6 +3,7 @@
 import os
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,17 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from rlsp.devices import matrix_precision
+from rlsp.devices import DTYPES, available_precisions, describe_device, matrix_precision
 from rlsp.errors import ConfigError
-
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Names in torch.cpu.get_capabilities() of the instructions that multiply and add numbers of this precision.
-# Without them oneDNN converts to fp32: correct, but no rate that the processor could be held to.
-NATIVE_INSTRUCTIONS = {
-    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},  # the last one is Arm's
-    "fp16": {"avx512_fp16", "amx_fp16"},
-}
 
 # Dense products large enough to fill the device and short enough to repeat, by kind of device.
 MATRIX_SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
@@ -36,7 +28,7 @@ CONVOLUTION_SIDE = {"cpu": 64, "cuda": 128}
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # larger than the caches
 
 WARMUP_SECONDS = 0.1  # a GPU needs some time to raise its clocks
-MEASURED_SECONDS = 0.5  # of each product, unless its three repeats take longer
+MEASURED_SECONDS = {"cpu": 0.25, "cuda": 0.1}  # of each product, unless its three repeats take longer
 CALLS_OF_A_SAMPLE = {"cpu": 1, "cuda": 4}  # on a GPU the launch of one alone would count
 
 # Clock limits that are no throttling: nvmlClocksEventReasonGpuIdle and ...ApplicationsClocksSetting of nvml.h.
@@ -47,46 +39,6 @@ BUSY_CORES = 0.15
 BUSY_UTILISATION = 0.1
 # NVML averages the utilisation over up to one second (nvmlUtilization_t), which must not be our own work.
 UTILISATION_WINDOW_SECONDS = 1.0
-
-
-def available_precisions(device: str) -> list[str]:
-    """List the precisions that a device multiplies in by instructions of its own.
-
-    Parameters
-    ----------
-    device : str
-        "cpu" or "cuda:<index>".
-
-    Returns
-    -------
-    list of str
-        Out of "fp32", "tf32", "bf16" and "fp16", in this order. A CPU whose instructions PyTorch does not
-        tell (its older versions) has fp32 only.
-    """
-    where = torch.device(device)
-    if where.type == "cuda":
-        has_tensor_formats = torch.cuda.get_device_capability(where) >= (8, 0)
-        return list(DTYPES) if has_tensor_formats else ["fp32", "fp16"]
-    instructions = _processor_instructions()
-    return ["fp32"] + [
-        precision
-        for precision, names in NATIVE_INSTRUCTIONS.items()
-        if names & instructions and _is_known_to_onednn(precision)
-    ]
-
-
-def _processor_instructions() -> set[str]:
-    try:
-        return {name for name, value in torch.cpu.get_capabilities().items() if value is True}
-    except (AttributeError, RuntimeError):
-        return set()
-
-
-def _is_known_to_onednn(precision: str) -> bool:
-    try:
-        return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")())
-    except (AttributeError, RuntimeError):
-        return False
 
 
 def measure_matrix_rate(device: str, precision: str) -> float:
@@ -151,6 +103,39 @@ def measure_bandwidth(device: str) -> float:
     return 2 * size / seconds
 
 
+def warn_if_emulated(precision: str, device: str) -> None:
+    """Warn, with the factor measured, when a device has no instructions for a precision and converts to float32.
+
+    Parameters
+    ----------
+    precision : str
+        What a training's convolutions are computed in.
+    device : str
+        "cpu" or "cuda:<index>".
+    """
+    if precision in available_precisions(device):
+        return
+    plain, emulated = (_convolution_seconds(device, name) for name in ("fp32", precision))
+    print(
+        f"warning: precision {precision}: {describe_device(device)} has no instructions for it; a convolution, forward "
+        f"and backward, took {emulated / plain:.1f} times as long as in fp32; precision: auto takes fp32 here",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _convolution_seconds(device: str, precision: str) -> float:
+    """Time a 3x3 convolution as trainings have them, forward and backward under autocast; returns seconds."""
+    layer = torch.nn.Conv2d(48, 48, 3, padding=1, device=device).to(memory_format=torch.channels_last)
+    crops = torch.randn(4, 48, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+
+    def work() -> None:
+        with torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32"):
+            layer(crops).float().sum().backward()
+
+    return _median_seconds(work, device)
+
+
 @contextmanager
 def _best_kernels() -> Iterator[None]:
     """Let cuDNN try its algorithms."""
@@ -186,7 +171,8 @@ def _median_seconds(work: Callable[[], Any], device: str) -> float:
             break
     samples: list[float] = []
     start = time.perf_counter()
-    while len(samples) < 3 or time.perf_counter() - start < MEASURED_SECONDS:
+    measured = MEASURED_SECONDS[torch.device(device).type]
+    while len(samples) < 3 or time.perf_counter() - start < measured:
         samples.append(_sample_seconds(work, device))
     return statistics.median(samples)
 

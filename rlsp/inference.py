@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from rlsp.devices import is_gpu, is_out_of_memory, matrix_precision
+from rlsp.devices import (
+    DTYPES,
+    available_precisions,
+    is_gpu,
+    is_out_of_memory,
+    matrix_precision,
+    native_precision,
+)
 from rlsp.errors import ConfigError
-from rlsp.hardware import DTYPES, available_precisions
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import WEIGHTED
 from rlsp.pictures import PictureMaker
@@ -79,14 +86,9 @@ def fastest_execution(device: str, precision: str = "fp32") -> Execution:
     ConfigError
         The device does not have the precision.
     """
-    if precision != "fp32":
-        available = available_precisions(device)
-        if precision == "auto":
-            precision = "bf16" if "bf16" in available else "fp32"
-        elif precision not in available:
-            raise ConfigError(
-                f"precision: expected one of {', '.join(available)} on {device}, got {precision!r}"
-            )
+    precision = native_precision(precision, device)
+    if precision != "fp32" and precision not in (available := available_precisions(device)):
+        raise ConfigError(f"precision: expected one of {', '.join(available)} on {device}, got {precision!r}")
     return Execution(precision, "graph" if is_gpu(device) else "fused")
 
 
@@ -121,10 +123,7 @@ class FrameRestorer:
         self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
         self._advance = self.model.step
         if self.execution.mode == "compile":
-            # each on its own: Dynamo gives up after a few versions of one function
-            self._advance = torch.compile(
-                self.model.step, dynamic=False, fullgraph=True, isolate_recompiles=True
-            )
+            self._advance = torch.compile(_with_own_code(self.model.step), dynamic=False, fullgraph=True)
         self._carry: Any = None
         self._recorded: _RecordedFrame | None = None
         self._is_recordable = self.execution.mode == "graph"
@@ -225,6 +224,19 @@ class FrameRestorer:
     def is_recorded(self) -> bool:
         """Whether steps replay a CUDA graph."""
         return self._recorded is not None
+
+
+def _with_own_code(method: MethodType) -> MethodType:
+    """Copy a method's code object, of which Dynamo compiles a few versions only before it gives up.
+
+    Each restorer has its own, so that many models can be compiled in one process.
+    """
+    plain = method.__func__
+    own = FunctionType(
+        plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
+    )
+    own.__kwdefaults__ = plain.__kwdefaults__
+    return MethodType(own, method.__self__)
 
 
 class _RecordedFrame:

@@ -9,8 +9,7 @@ import torch
 
 from rlsp.clips import open_clips
 from rlsp.color import rgb_to_y
-from rlsp.devices import claim_device, describe_device
-from rlsp.hardware import available_precisions
+from rlsp.devices import available_precisions, claim_device, describe_device
 from rlsp.inference import fastest_execution
 from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
 from rlsp.models.base import VideoModel

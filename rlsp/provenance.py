@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from rlsp.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parent
 TRAINING_MODULES = ("models", "training", "datasets", "color")  # their source decides the weights
@@ -19,6 +22,30 @@ TIMING_MODULES = ("models", "runtime", "inference", "pictures", "complexity", "h
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
 )  # fmt: skip
+
+
+OLDEST_TORCH = (
+    2,
+    9,
+)  # mixed precision, compiled steps and what a processor tells of itself are as of this version
+
+
+def check_torch() -> None:
+    """Refuse an unsupported PyTorch before anything imports it.
+
+    Raises
+    ------
+    ConfigError
+        PyTorch is older than what is needed, or not installed.
+    """
+    needed = f"expected PyTorch {'.'.join(map(str, OLDEST_TORCH))} or newer"
+    try:
+        found = version("torch")
+    except PackageNotFoundError:
+        raise ConfigError(f"{needed}, found none; install it with: pip install torch") from None
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:2])
+    if numbers < OLDEST_TORCH:
+        raise ConfigError(f"{needed}, found {found}; install it with: pip install --upgrade torch")
 
 
 def source_hash(*modules: str) -> str:

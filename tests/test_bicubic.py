@@ -10,6 +10,8 @@ from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.bicubic import Bicubic, bicubic_taps, upsample_bicubic
 
+pytestmark = pytest.mark.numerical
+
 BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 GAUSSIAN = {
     **{"kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0},
@@ -137,7 +139,6 @@ def test_a_wrong_scale_is_refused(scale):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees():
     clip = torch.rand(1, 2, 3, 6, 8) * 255
     model = Bicubic(phase=1.5)

@@ -1,12 +1,19 @@
+import ast
+import importlib
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+import rlsp
+from rlsp import provenance
 from rlsp.cli import build_parser, main
 from rlsp.config import ROOT
+from rlsp.errors import ConfigError
 from rlsp.keys import list_keys
+from rlsp.provenance import check_torch
 
 # Rules whose twin has another name: the command does what both rules do.
 TWINS = {
@@ -55,21 +62,61 @@ def test_help_explains_every_argument(name, capsys):
         assert action.help, f"{name}: {action.dest} is not explained"
 
 
-def test_mistakes_are_one_line(tmp_path):
-    for arguments in (
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["train", "no-such-run"],
-        ["train", "rlsp-3-32.gaussian.s0", "--study", str(tmp_path / "none.yaml")],
-        ["compare", str(tmp_path), str(tmp_path)],
-        ["upscale", str(tmp_path / "none.mp4"), str(tmp_path / "out.mp4"), "--weights", "released:9-9"],
-        ["figures", "--tables", str(tmp_path)],
-        ["reference", str(tmp_path)],
+        ["train", "rlsp-3-32.gaussian.s0", "--study", "{}/none.yaml"],
+        ["compare", "{}", "{}"],
+        ["upscale", "{}/none.mp4", "{}/out.mp4", "--weights", "released:9-9"],
+        ["figures", "--tables", "{}"],
+        ["reference", "{}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_mistakes_are_one_line(tmp_path, arguments):
+    with pytest.raises(SystemExit) as end:
+        main([argument.format(tmp_path) for argument in arguments])
+    assert end.value.code.startswith("error: ") and "\n" not in end.value.code
+
+
+def test_a_mistake_ends_with_status_1_and_nothing_but_its_line():
+    command = [sys.executable, "-m", "rlsp", "train", "no-such-run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch("error: .*no-such-run.*\n", done.stderr), done.stderr
+
+
+def test_an_unsupported_pytorch_is_one_line(monkeypatch):
+    """Said before anything imports it, with what is needed and what was found."""
+    monkeypatch.setattr(provenance, "version", lambda name: "2.8.0+cpu")
+    with pytest.raises(
+        SystemExit, match=r"error: expected PyTorch 2\.9 or newer, found 2\.8\.0\+cpu; install it"
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "rlsp", *arguments], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 1, arguments
-        assert done.stderr.startswith("error: "), done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        main(["keys"])
+    for found in ("2.9.0", "2.13.0+cpu", "3.0.0a0+git1234"):
+        monkeypatch.setattr(provenance, "version", lambda name, found=found: found)
+        check_torch()
+
+    def none(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(provenance, "version", none)
+    with pytest.raises(ConfigError, match="expected PyTorch 2.9 or newer, found none"):
+        check_torch()
+
+
+@pytest.mark.parametrize("found", [(3, 10, 13), (3, 15, 0)])
+def test_an_unsupported_python_is_one_line(monkeypatch, found):
+    monkeypatch.setattr(sys, "version_info", found)
+    with pytest.raises(SystemExit) as end:
+        importlib.reload(rlsp)
+    assert end.value.code == f"error: expected Python 3.11 to 3.14, found 3.{found[1]}"
+
+
+def test_an_older_python_reads_the_check():
+    """It stands where nothing has syntax that an older Python would not even parse."""
+    ast.parse((ROOT / "rlsp" / "__init__.py").read_text(), feature_version=(3, 7))
 
 
 def test_config_reference_is_up_to_date():
@@ -86,7 +133,7 @@ def test_frame_sizes_are_names_or_pixels(capsys):
         assert "expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels" in capsys.readouterr().err
 
 
-def test_a_study_is_timed_and_swept_by_hand(tmp_path):
+def test_a_study_is_timed_and_swept_by_hand(tmp_path, quick_ceilings):
     study = ["--study", str(ROOT / "tests" / "studies" / "tiny.yaml")]
     quick = ["--sizes", "16x16", "--repeats", "1", "--output", str(tmp_path / "a.csv")]
     main(["time", *study, "--models", "rlsp-2-8", *quick])

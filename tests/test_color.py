@@ -7,6 +7,8 @@ import torch
 from rlsp.color import luma, rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from rlsp.errors import DataError
 
+pytestmark = pytest.mark.numerical
+
 # ITU-R BT.601: luma weights, 219 steps of luma and 224 of chroma, full-range R'G'B' in 255ths
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 RED, GREEN, BLUE = np.eye(3) * 255

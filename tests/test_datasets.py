@@ -10,6 +10,8 @@ from rlsp.datasets import AUGMENTATIONS, Batches, TrainingCrops, batch_shape, re
 from rlsp.degradation import degrade, phase
 from rlsp.errors import DataError
 
+pytestmark = pytest.mark.numerical
+
 BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 
 

@@ -19,6 +19,8 @@ from rlsp.degradation import (
 )
 from rlsp.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.numerical
+
 BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 GAUSSIAN = {
     **{"kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0},

@@ -16,6 +16,8 @@ from rlsp.errors import ConfigError, TrainingError
 from rlsp.training.distributed import check_shares, launch
 from rlsp.training.loop import STOP_EVERY
 
+pytestmark = pytest.mark.numerical
+
 
 def losses(weights):
     rows = weights.with_name("training.csv").read_text().splitlines()[1:]

@@ -18,6 +18,8 @@ from rlsp.training import Trainer
 from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights
 
+pytestmark = pytest.mark.numerical
+
 SMALL = {"arch": "duf", "layers": 10, "filters": 4, "growth": 2}
 
 
@@ -330,7 +332,6 @@ def test_same_seed_same_weights(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cpu_and_gpu_agree(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model, frames = small(), clip(3)
@@ -380,9 +381,9 @@ def test_wrong_specifications(spec, message):
 
 RECIPE = {
     **made_trainings.RECIPE,
-    "steps": 40, "batch": 2, "crop": 8, "frames": 1, "learning_rate": 0.01, "schedule": "constant", "warmup": 0,
+    "steps": 80, "batch": 2, "crop": 8, "frames": 1, "learning_rate": 0.01, "schedule": "cosine", "warmup": 0,
     "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": None, "context": "real", "threads": 1,
-    "log_every": 10, "checkpoint_every": 40,
+    "log_every": 20, "checkpoint_every": 80,
 }  # fmt: skip
 
 
@@ -399,14 +400,16 @@ def test_the_trainer_fits_a_clip(tmp_path, output, context):
     trainer = Trainer(spec, crops, tmp_path, "cpu")
     trainer.run()
     losses = [row["loss"] for row in trainer.progress.rows]
+    # eight seeds ended at 0.03 to 0.08 of the first loss, and in evaluation mode at 0.04 to 0.19 of it
     assert losses[-1] < 0.5 * losses[0]
     path = tmp_path / "model.safetensors"
     save_weights(path, trainer.model, {"model": model_spec(spec)})
     loaded, _ = load_weights(path)
-    restored = loaded(clip(7))
-    torch.testing.assert_close(restored, trainer.model.eval()(clip(7)))
-    truth = torch.from_numpy(hr["a"]).movedim(-1, 1)[None].float()
-    error = torch.mean(
-        (loaded(torch.from_numpy(lr["a"]).movedim(-1, 1)[None].float()) - loaded.target(truth)) ** 2
-    )
-    assert error < losses[0]  # in evaluation mode too
+    assert torch.equal(loaded(clip(7)), trainer.model.eval()(clip(7)))
+    truth = loaded.target(torch.from_numpy(hr["a"]).movedim(-1, 1).float())
+    frames = torch.from_numpy(lr["a"]).movedim(-1, 1).float()
+    if context == "real":  # the one frame that has all its neighbours, as in training
+        restored, truth = loaded(frames[None])[0, 3:4], truth[3:4]
+    else:  # clips of one frame between black ones
+        restored = loaded(frames[:, None])[:, 0]
+    assert torch.mean((restored - truth) ** 2) < 0.5 * losses[0]

@@ -7,6 +7,8 @@ from rlsp.color import rgb_to_y
 from rlsp.errors import DataError
 from rlsp.metrics.fidelity import crop_border, mean_ssim, mse, psnr, psnr_from_mse, ssim, ssim_map
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.fixture
 def frames():

@@ -16,6 +16,8 @@ from rlsp.training import Trainer
 from rlsp.training.loop import model_spec
 from rlsp.weights import load_weights, save_weights
 
+pytestmark = pytest.mark.numerical
+
 SMALL = {"arch": "frvsr", "blocks": 1, "filters": 8}
 
 
@@ -343,7 +345,6 @@ def test_same_seed_same_weights(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cpu_and_gpu_agree(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model, frames = small(), clip(3)
@@ -403,8 +404,9 @@ def test_the_trainer_fits_a_clip(tmp_path, output):
     trainer = Trainer(spec, crops, tmp_path, "cpu")
     trainer.run()
     losses = [row["loss"] for row in trainer.progress.rows]
-    assert losses[-1] < 0.25 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]  # eight seeds ended at 0.03 to 0.38 of the first loss
     path = tmp_path / "model.safetensors"
     save_weights(path, trainer.model, {"model": model_spec(spec)})
     loaded, _ = load_weights(path)
-    torch.testing.assert_close(loaded(clip(2)), trainer.model.eval()(clip(2)))
+    loaded.to("cpu", memory_format=torch.channels_last)  # in another order of sums rounding differs
+    assert torch.equal(loaded(clip(2)), trainer.model.eval()(clip(2)))

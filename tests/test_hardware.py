@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlsp import hardware
+from rlsp import devices, hardware
+from rlsp.devices import native_precision
 from rlsp.errors import ConfigError
 from rlsp.hardware import (
     DeviceMonitor,
@@ -18,6 +19,13 @@ from rlsp.hardware import (
     busy_reason,
     measure_bandwidth,
     measure_matrix_rate,
+    warn_if_emulated,
+)
+
+pytestmark = pytest.mark.numerical
+
+ANY_PRECISION = SimpleNamespace(
+    **{f"_is_mkldnn_{precision}_supported": lambda: True for precision in ("bf16", "fp16")}
 )
 
 CUDA_SETTINGS = [
@@ -34,7 +42,7 @@ def small_products(monkeypatch):
     monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
     monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
     monkeypatch.setattr(hardware, "WARMUP_SECONDS", 0)
-    monkeypatch.setattr(hardware, "MEASURED_SECONDS", 0)
+    monkeypatch.setattr(hardware, "MEASURED_SECONDS", {"cpu": 0})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -119,8 +127,17 @@ def test_a_precision_that_the_device_has_not(precision):
         measure_matrix_rate("cpu", precision)
 
 
+@pytest.fixture
+def no_limit(monkeypatch):
+    """Forget the limit of `make test-isa` on what oneDNN uses."""
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
+
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="not Linux on x86"
+)
+@pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ, reason="oneDNN is told to use less than the processor has"
 )
 def test_precisions_of_this_cpu_are_those_of_its_flags():
     flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
@@ -140,10 +157,64 @@ def test_precisions_of_this_cpu_are_those_of_its_flags():
         ({"bf16": True, "fp16_arith": True}, ["fp32", "bf16"]),
     ],
 )
-def test_precisions_of_other_cpus(monkeypatch, instructions, expected):
+def test_precisions_of_other_cpus(monkeypatch, no_limit, instructions, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
-    monkeypatch.setattr(hardware, "_is_known_to_onednn", lambda precision: True)
+    monkeypatch.setattr(torch.ops, "mkldnn", ANY_PRECISION)
     assert available_precisions("cpu") == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("AVX512_CORE_VNNI", ["fp32"]), ("avx2", ["fp32"]), ("AVX512_CORE_BF16", ["fp32", "bf16"])],
+)
+def test_onednn_may_be_told_to_use_less(monkeypatch, limit, expected):
+    """At the level AVX512_CORE it converts bf16 to fp32 and back, which it calls support."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", ANY_PRECISION)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert available_precisions("cpu") == expected
+
+
+def test_older_pytorch_answers_single_questions(monkeypatch, no_limit):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", ANY_PRECISION)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_fp16_supported", lambda: False, raising=False)
+    assert available_precisions("cpu") == ["fp32", "bf16"]
+
+
+def test_auto_is_bf16_where_it_is_native(monkeypatch):
+    for available, expected in ((["fp32", "bf16"], "bf16"), (["fp32"], "fp32"), (["fp32", "fp16"], "fp32")):
+        monkeypatch.setattr(devices, "available_precisions", lambda device, found=available: found)
+        assert native_precision("auto", "cpu") == expected
+        assert native_precision("bf16", "cpu") == "bf16"  # asked for by name it stays
+
+
+def test_emulation_is_said_with_the_factor_measured(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "available_precisions", lambda device: ["fp32"])
+    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: next(seconds))
+    monkeypatch.setattr(hardware, "describe_device", lambda device: "Some CPU")
+    seconds = iter([0.5, 4.0])
+    warn_if_emulated("bf16", "cpu")
+    printed = capsys.readouterr().err
+    assert printed.startswith(
+        "warning: precision bf16: Some CPU has no instructions for it; a convolution, forward and"
+    )
+    assert "took 8.0 times as long as in fp32; precision: auto takes fp32 here" in printed
+    warn_if_emulated("fp32", "cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_measured_convolution_trains_in_the_precision(monkeypatch):
+    seen = []
+    plain = torch.nn.functional.conv2d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv2d", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1]
+    )
+    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: work())
+    hardware._convolution_seconds("cpu", "fp32")
+    hardware._convolution_seconds("cpu", "bf16")
+    assert [product.dtype for product in seen] == [torch.float32, torch.bfloat16]
 
 
 def test_instructions_that_pytorch_does_not_tell_or_onednn_does_not_use(monkeypatch):
@@ -151,7 +222,8 @@ def test_instructions_that_pytorch_does_not_tell_or_onednn_does_not_use(monkeypa
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
     assert available_precisions("cpu") == ["fp32"]
     monkeypatch.undo()
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for name in ("get_capabilities", "_is_avx512_bf16_supported", "_is_amx_fp16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
     assert available_precisions("cpu") == ["fp32"]
 
 
@@ -445,7 +517,6 @@ def test_a_real_process_keeps_the_cpu_busy():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_gpu():
     pytest.importorskip("pynvml")
     rates = {name: measure_matrix_rate("cuda:0", name) for name in available_precisions("cuda:0")}

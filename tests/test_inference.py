@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlsp import inference
+from rlsp import devices, inference
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError
 from rlsp.inference import Execution, FrameRestorer, carry_over, fastest_execution, to_host
@@ -15,6 +15,8 @@ from rlsp.models.base import VideoModel
 from rlsp.models.fused import FusedRLSP
 from rlsp.pictures import PictureMaker
 from rlsp.runtime.timed import sliding_frames
+
+pytestmark = pytest.mark.numerical
 
 SPECS = {
     "paper": {},
@@ -26,7 +28,6 @@ SPECS = {
     "unit-range": {"input_range": 1},
     "odd": {"filters": 13, "layers": 2, "scale": 3},
 }
-gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
 def lively_model(seed=0, **spec):
@@ -85,6 +86,7 @@ def test_fused_form_reads_every_neighbour_and_keeps_its_memory():
         assert not torch.equal(fused.step(changed, None)[0], kept)
 
 
+@pytest.mark.precision("bf16")
 @pytest.mark.parametrize("layers", [3, 7])
 def test_bfloat16_keeps_the_pictures(layers):
     """Fed back through the same 20 frames again and again, the error is far below that of restoring and stays."""
@@ -103,7 +105,7 @@ def test_bfloat16_keeps_the_pictures(layers):
     [
         {"arch": "rlsp", "layers": 3, "filters": 8},
         {"arch": "frvsr", "blocks": 2, "filters": 8},
-        {"arch": "duf", "layers": 16, "filters": 8},
+        {"arch": "duf", "layers": 10, "filters": 4, "growth": 2},
     ],
     ids=["rlsp", "frvsr", "duf"],
 )
@@ -177,7 +179,8 @@ def test_names_are_checked():
 
 def test_restoring_takes_the_fastest_mode_in_a_precision_that_there_is(monkeypatch):
     found = {"cpu": ["fp32"], "cuda:0": ["fp32", "tf32", "bf16", "fp16"]}
-    monkeypatch.setattr(inference, "available_precisions", found.get)
+    for module in (inference, devices):
+        monkeypatch.setattr(module, "available_precisions", found.get)
     assert fastest_execution("cpu") == fastest_execution("cpu", "auto") == Execution("fp32", "fused")
     assert fastest_execution("cuda:0", "auto") == Execution("bf16", "graph")
     assert fastest_execution("cuda:0", "fp16") == Execution("fp16", "graph")
@@ -199,14 +202,14 @@ class Unrecordable(VideoModel):
 
 
 @pytest.mark.parametrize("boundary", ["network", "rgb8"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.precision("bf16"))])
 @pytest.mark.parametrize(
     "spec",
     [
         {"arch": "rlsp", "layers": 4, "filters": 16},
         {"arch": "rlsp", "layers": 3, "filters": 8, "output": "rgb", "input_range": 1},
         {"arch": "frvsr", "blocks": 2, "filters": 8},
-        {"arch": "duf", "layers": 16, "filters": 8},
+        {"arch": "duf", "layers": 10, "filters": 4, "growth": 2},
         {"arch": "bicubic"},
     ],
     ids=lambda spec: spec["arch"],
@@ -242,8 +245,9 @@ def test_a_step_that_looks_at_its_numbers_is_not_recorded(monkeypatch, capsys):
     assert capsys.readouterr().err.count("Unrecordable: no CUDA graph of it") == 1
 
 
-@pytest.mark.parametrize("precision", [pytest.param(p, marks=gpu) for p in ("fp32", "tf32", "bf16", "fp16")])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("arch", ["rlsp", "frvsr", "duf"])
+@pytest.mark.gpu
 def test_graph_restores_what_a_cpu_does(arch, precision):
     """Two clips of two sizes through one restorer, so that the graph is recorded anew and its carry set again."""
     torch.manual_seed(0)
@@ -267,7 +271,6 @@ def test_graph_restores_what_a_cpu_does(arch, precision):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_what_cannot_be_recorded_runs_without(capsys):
     with claim_device("auto") as device:
         (sr,) = restore(Unrecordable(), sliding_frames((8, 8), 4), device=device)

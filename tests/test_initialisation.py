@@ -8,6 +8,8 @@ from torch import nn
 from rlsp.models import build_model
 from rlsp.models.initialisation import initialise_weights
 
+pytestmark = pytest.mark.numerical
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)

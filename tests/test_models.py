@@ -7,6 +7,8 @@ from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.shuffle import shuffle_down, shuffle_up
 
+pytestmark = pytest.mark.numerical
+
 
 def small(**spec):
     torch.manual_seed(0)
@@ -171,7 +173,6 @@ def test_own_model_by_its_import_path():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cpu_and_gpu_agree():
     model, frames = small(filters=32, layers=7), clip(8, 32, 32)
     torch.backends.cudnn.allow_tf32 = False

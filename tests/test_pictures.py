@@ -8,6 +8,8 @@ from rlsp.degradation import degrade
 from rlsp.models.bicubic import upsample_bicubic
 from rlsp.pictures import PictureMaker
 
+pytestmark = pytest.mark.numerical
+
 
 def colorize(luma, lr, phase, scale=4):
     maker = PictureMaker(scale=scale, phase=phase, device="cpu")

@@ -13,6 +13,8 @@ from rlsp.models import build_model
 from rlsp.precisions import COLUMNS, compare_frames, compare_precisions, there_and_back
 from rlsp.weights import save_weights
 
+pytestmark = pytest.mark.numerical
+
 SPEC = {"arch": "rlsp", "layers": 3, "filters": 8}
 
 
@@ -34,6 +36,7 @@ def both_precisions(monkeypatch):
     monkeypatch.setattr("rlsp.inference.available_precisions", lambda device: ["fp32", "bf16"])
 
 
+@pytest.mark.precision("bf16")
 def test_errors_are_those_of_the_pictures(both_precisions):
     hr, model = smooth_clip(4), made_model()
     lr = degrade(hr, GAUSSIAN)
@@ -48,6 +51,7 @@ def test_errors_are_those_of_the_pictures(both_precisions):
     assert (errors[:, 2] > 0).all() and errors[:, 2].max() < 0.05
 
 
+@pytest.mark.precision("bf16")
 def test_table_has_every_clip_and_the_long_one(both_precisions, tmp_path):
     manifests = []
     for name, scale in (("lr", 4), ("hr", 1)):

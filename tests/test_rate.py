@@ -1,4 +1,5 @@
-import numpy as np
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +8,7 @@ from made_trainings import make_spec
 from rlsp.clips import open_clips
 from rlsp.datasets import TrainingCrops
 from rlsp.estimate import RATE_COLUMNS, read_rates
+from rlsp.training import rate
 from rlsp.training.rate import COLUMNS, PngCrops, gmac_per_step, measure_rates, write_rates
 
 
@@ -22,7 +24,8 @@ def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
 def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     spec = make_spec(steps=3)  # fewer than are measured
     trainings = [("rlsp-3-8", spec, manifests["hr_manifests"], manifests["lr_manifests"])]
-    rows = measure_rates(trainings, device="cpu", workers=0, resident="auto", steps=2, rounds=3)
+    arguments = {"device": "cpu", "workers": 0, "resident": "auto"}
+    rows = list(measure_rates(trainings, **arguments, seconds=0.02, rounds=3))
     table = pd.DataFrame(rows)
     assert set(table.columns) == set(COLUMNS)
     assert list(table["loop"]) == ["plain", "rlsp"] * 3
@@ -46,16 +49,40 @@ def test_operations_of_a_step_are_the_closed_form():
     assert gmac_per_step(late) == gmac_per_step(make_spec())
 
 
-def test_the_loop_that_waits_is_not_busy(manifests):
-    from rlsp.training.rate import Loop
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that moves only where a test moves it."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(rate.time, "perf_counter", lambda: now.seconds)
+    return now
 
-    def slow_batches():
+
+def made_loop(clock, *, waits, works, warmup=2):
+    def batches():
         while True:
-            import time
+            clock.seconds += waits
+            yield None, None
 
-            time.sleep(0.02)
-            yield np.zeros(1), np.zeros(1)
+    def step(lr, hr):
+        clock.seconds += works
 
-    rate, busy = Loop(slow_batches(), lambda lr, hr: None, {}).run(5, "cpu")
-    assert rate == pytest.approx(50, rel=0.5)
-    assert busy < 0.2
+    return rate.Loop(batches(), step, {}, warmup=warmup)
+
+
+def test_the_loop_that_waits_is_not_busy(clock):
+    assert made_loop(clock, waits=0.015, works=0.005).run("cpu", 5) == (
+        pytest.approx(50),
+        pytest.approx(0.25),
+    )
+
+
+@pytest.mark.parametrize(("milliseconds", "steps"), [(1, 2000), (100, 20), (900, 3), (5000, 3)])
+def test_loops_run_for_some_time_and_three_steps_at_least(clock, milliseconds, steps):
+    """A slow loop takes no longer than it must, whatever the fast one beside it does."""
+    loop = made_loop(clock, waits=0, works=milliseconds / 1000)
+    loop.warm_up(2, "cpu")
+    assert loop.steps == steps
+    assert clock.seconds <= max(2.1, 4 * milliseconds / 1000)  # of warm-up
+    before = clock.seconds
+    assert loop.run("cpu") == (pytest.approx(1000 / milliseconds), 1)
+    assert clock.seconds - before == pytest.approx(steps * milliseconds / 1000)

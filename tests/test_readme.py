@@ -47,6 +47,9 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     block = rates_block(tmp_path)
     assert "| rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % |" in block
     assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block
+    rows[0]["steps"] = 1200
+    pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
+    assert "medians of 3 rounds of 10 to 1,200 steps" in rates_block(tmp_path)
 
 
 def test_every_model_has_its_plain_and_its_fastest_time(tmp_path):

@@ -21,6 +21,8 @@ from rlsp.released import (
 )
 from rlsp.weights import load_weights
 
+pytestmark = pytest.mark.numerical
+
 SPEC = {"arch": "rlsp", "layers": 3, "filters": 4, "output": "y"}
 GAUSSIAN = {"kind": "gaussian", "scale": 4, "sigma": 1.5}
 FULL_FRAMES = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}  # Vid4

@@ -7,7 +7,9 @@ import tomllib
 import pytest
 import yaml
 
+from rlsp import PYTHON
 from rlsp.config import ROOT
+from rlsp.provenance import OLDEST_TORCH
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -27,6 +29,14 @@ def test_every_dependency_is_pinned_without_a_local_version():
     for requirement in [*PYPROJECT["dependencies"], *extras, "setuptools"]:
         assert name(requirement) in pins
     assert not [version for version in pins.values() if "+" in version]
+
+
+def test_supported_versions_are_told_once():
+    """What the package refuses at its start is what an installer refuses, and the Makefile."""
+    oldest, newest = PYTHON
+    assert PYPROJECT["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    assert f"{oldest} <= v <= {newest}" in (ROOT / "Makefile").read_text()
+    assert f"torch>={'.'.join(map(str, OLDEST_TORCH))}" in PYPROJECT["dependencies"]
 
 
 def test_conda_environment_has_the_same_versions():

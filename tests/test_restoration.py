@@ -17,6 +17,8 @@ from rlsp.restoration import (
 )
 from rlsp.weights import save_weights
 
+pytestmark = pytest.mark.numerical
+
 GAUSSIAN = {
     "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
     "rounding": "rint",

@@ -3,6 +3,7 @@ import os
 import sys
 import time
 import types
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -68,7 +69,9 @@ def in_process(monkeypatch):
     for kind in (Sleeper, Breaking, Failing, Greedy):
         setattr(here, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "made_models", here)
-    monkeypatch.setattr(turns, "_probe_memory", lambda found, threads: None)
+    monkeypatch.setattr(turns, "_probe_memory", lambda found, threads, probe: None)
+    monkeypatch.setattr(turns, "memory_probe", lambda device: nullcontext())
+    monkeypatch.setattr(tables, "memory_probe", lambda device: nullcontext())
     monkeypatch.setattr(tables, "measure_matrix_rate", lambda device, precision: CEILINGS[precision])
     monkeypatch.setattr(tables, "measure_bandwidth", lambda device: 1e10)
     monkeypatch.setattr(tables, "busy_reason", lambda device: "other processes use 1.0 of 2 cores")
@@ -82,7 +85,7 @@ def read(path):
     return list(csv.DictReader(path.open()))
 
 
-def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path):
+def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path, quick_ceilings):
     table, outcomes = tmp_path / "runtime" / "cpu.csv", tmp_path / "runtime" / "cpu-cases.csv"
     time_models(SPECS, table, outcomes, study="test", timing=QUICK, device="cpu")
     rows, outcomes = read(table), read(outcomes)
@@ -274,15 +277,17 @@ def test_floors_are_operations_and_bytes_over_what_the_device_can_do(in_process,
 
 
 def test_state_of_the_device_is_noted(in_process, monkeypatch, tmp_path):
-    class Made(DeviceMonitor):
-        energy = 0.0
+    """A frame takes half a joule, and the counter shows steps of two."""
+    frames = []
+    step = TimedCase.step
+    monkeypatch.setattr(TimedCase, "step", lambda self: frames.append(step(self)))
 
+    class Made(DeviceMonitor):
         def read(self):
             return Reading(clock_mhz=1500, temperature_c=61, throttled=True)
 
         def energy_j(self):
-            Made.energy += 3.0
-            return Made.energy
+            return 2.0 * (len(frames) // 4)
 
     monkeypatch.setattr(tables, "DeviceMonitor", Made)
     monkeypatch.setattr(turns, "LOAD_SECONDS", 0.1)
@@ -290,8 +295,40 @@ def test_state_of_the_device_is_noted(in_process, monkeypatch, tmp_path):
     time_models(spec, tmp_path / "a.csv", tmp_path / "b.csv", study="test", timing=QUICK, device="cpu")
     row = read(tmp_path / "b.csv")[0]
     assert (float(row["clock_mhz"]), float(row["temperature_c"])) == (1500, 61)
-    assert 0.4 < float(row["energy_j"]) < 1.1  # 3 J over the three to six frames of a tenth of a second
+    assert float(row["energy_j"]) == 0.5  # whatever the moment at which the load began
     assert row["busy"].endswith("the clocks were held down (power or heat)")
+
+
+def test_a_run_that_is_killed_leaves_what_it_has(in_process, tmp_path, monkeypatch):
+    """Each case that is not timed yet has a row that says so."""
+    table, listed = tmp_path / "a.csv", tmp_path / "a-cases.csv"
+    sampled, sample = [], TimedCase.sample
+
+    def killed(self):
+        sampled.append(self.case.boundary)
+        if len(sampled) > 2:
+            raise KeyboardInterrupt
+        return sample(self)
+
+    monkeypatch.setattr(TimedCase, "sample", killed)
+    monkeypatch.setattr(TimedCase, "warm_up", lambda self, least, seconds: (1, True))
+    monkeypatch.setattr(turns, "FLUSH_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        time_models(
+            {"Sleeper": {"arch": "made_models:Sleeper"}},
+            table,
+            listed,
+            study="test",
+            timing=QUICK,
+            device="cpu",
+        )
+    assert [row["status"] for row in read(listed)] == ["ok", "ok"] and len(read(table)) == 2
+    monkeypatch.setattr(turns, "_measure_group", lambda group, found, *rest: rest[-1](found) or [])
+    time_models(
+        {"Sleeper": {"arch": "made_models:Sleeper"}}, table, listed, study="test", timing=QUICK, device="cpu"
+    )
+    assert {row["status"] for row in read(listed)} == {"not timed: the run was cut off"}
+    assert read(table) == []
 
 
 def test_sizes_by_name_or_by_pixels():
@@ -324,7 +361,6 @@ def test_asking_for_a_gpu_without_one():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("grid", [False, True])
 def test_time_on_a_gpu(tmp_path, grid):
     timing = Timing(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)

@@ -14,6 +14,8 @@ from rlsp.metrics.flow import grey, open_flow, write_flow_dataset
 from rlsp.metrics.temporal import tof, warp_error
 from rlsp.scoring import COLUMNS, score_dataset
 
+pytestmark = pytest.mark.numerical
+
 FRAMES, HEIGHT, WIDTH = 10, 52, 64
 LABELS = {
     "study": "tiny",

@@ -20,6 +20,8 @@ from rlsp.metrics.flow import (
 )
 from rlsp.metrics.temporal import temporal_profile, tof, warp_error
 
+pytestmark = pytest.mark.numerical
+
 HEIGHT, WIDTH = 96, 128
 
 

@@ -19,6 +19,8 @@ from rlsp.training import Trainer
 from rlsp.training.step import learning_rate_at
 from rlsp.weights import load_weights, save_weights
 
+pytestmark = pytest.mark.numerical
+
 
 def test_learning_rate_warms_up_and_decays():
     rates = [learning_rate_at(step, RECIPE) for step in range(12)]

@@ -27,6 +27,8 @@ from rlsp.training.loop import STOP_MARGIN, is_resident, stop_time
 from rlsp.training.step import TrainingStep
 from rlsp.training.validation import validate
 
+pytestmark = pytest.mark.numerical
+
 SMALL = {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1}
 
 
@@ -109,7 +111,6 @@ def test_graph_on_a_cpu_is_eager():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("execution", ["graph", "compile"])
 def test_recorded_and_compiled_steps_on_a_gpu_are_the_eager_ones(execution):
     steps = []

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlsp.color import luma
+from rlsp.devices import DTYPES, available_precisions
 from rlsp.models.base import VideoModel
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ class FusedConvolution:
     def _choose(self, x: Tensor) -> str:
         """Choose the kernel for tensors like this one; on a GPU by trying, before anything is recorded."""
         if x.device.type == "cpu":
-            has_onednn = torch.backends.mkldnn.is_available()
-            return "onednn" if has_onednn and hasattr(torch.ops.mkldnn, "_convolution_pointwise") else "plain"
+            return "onednn" if _has_onednn_kernel(x.dtype) else "plain"
         if x.device.type != "cuda" or not self.relu:
             return "plain"
         plain = self._plain(x)
@@ -84,6 +84,16 @@ class FusedConvolution:
 
     def _cudnn(self, x: Tensor) -> Tensor:
         return torch.cudnn_convolution_relu(x, self.weight, self.bias, ONE, ONE, ONE, 1)
+
+
+def _has_onednn_kernel(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN has the kernel on this processor; of lower precisions not where it would convert them."""
+    names = [name for name, known in DTYPES.items() if known == dtype]
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and not set(names).isdisjoint(available_precisions("cpu"))
+    )
 
 
 def _milliseconds(kernel: Callable[[Tensor], Tensor], x: Tensor) -> float:

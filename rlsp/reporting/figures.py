@@ -31,7 +31,7 @@ from rlsp.reporting.style import (
     styled,
     wrapped,
 )
-from rlsp.reporting.tables import TRAINING_COLUMNS, VALIDATION_COLUMN, read_sweep, read_timing
+from rlsp.reporting.tables import TRAINING_COLUMNS, read_sweep, read_timing
 from rlsp.reporting.wide import SWITCHES
 
 FIGURES = ("psnr_vs_runtime", "cost_curves", "psnr_per_frame", "ablation", "training_curves", "temporal")
@@ -277,7 +277,7 @@ def plot_training_curves(training: pd.DataFrame, *, styles: dict[str, dict] | No
 
     One line per variant, the mean over seeds in a band of one standard deviation; thinned by averaging.
     """
-    drawn = [column for column in ("loss", "psnr", VALIDATION_COLUMN) if column in training.columns]
+    drawn = [column for column in ("loss", "psnr", "validation_psnr") if column in training.columns]
     columns = [column for column in drawn if training[column].notna().any()]
     if not columns:
         return None
@@ -327,7 +327,7 @@ def plot_curves(axis: Axes, training: pd.DataFrame, column: str, styles: dict[st
     labels = {
         "loss": "training loss",
         "psnr": "PSNR while training [dB]",
-        VALIDATION_COLUMN: VALIDATION_LABEL,
+        "validation_psnr": VALIDATION_LABEL,
     }
     axis.set_ylabel(labels[column])
     if is_long:

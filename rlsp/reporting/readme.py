@@ -14,7 +14,7 @@ from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spre
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
-from rlsp.reporting.wide import crops_text
+from rlsp.reporting.wide import crops_text, precision_text
 from rlsp.study import Study
 
 README = ROOT / "README.md"
@@ -219,10 +219,12 @@ def rates_block(rates: Path) -> str:
                  f"{100 * ours['device_busy']:.0f} %"]
             )  # fmt: skip
         rounds, first = table["round"].nunique(), table.iloc[0]
+        low, high = table["steps"].min(), table["steps"].max()
+        steps = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         captions.append(
             f"{first['device']}, {plural(first['threads'], 'thread')}: medians of {rounds} rounds of "
-            f"{first['steps']} steps, in which the loops take turns ([{name}]({name}))."
+            f"{steps} steps, in which the loops take turns ([{name}]({name}))."
         )
     what = (
         "Plain: PNG files decoded for every crop, fp32, channels first, no reading ahead, same batch. Busy: "
@@ -315,11 +317,15 @@ def _seeds(means: pd.DataFrame) -> str:
 
 def _budget(folder: Path, study: dict[str, Any]) -> str:
     """Say how long was trained, and on how much in each step where the study's recipes are known."""
-    steps = pd.read_csv(folder / "tables" / "training.csv").groupby("run")["step"].max().unique()
+    training = pd.read_csv(folder / "tables" / "training.csv")
+    steps = training.groupby("run")["step"].max().unique()
     text = ", ".join(f"{int(n):,}" for n in sorted(steps)) + " steps"
-    return text + " or".join(
-        dict.fromkeys(crops_text(recipe) for recipe in study.get("recipes", {}).values())
+    recipes = study.get("recipes", {})
+    told = (
+        f"{crops_text(recipe)} in {precision_text(training[training['recipe'] == name], recipe)}"
+        for name, recipe in recipes.items()
     )
+    return text + " or".join(dict.fromkeys(told))
 
 
 def _device(timing: pd.DataFrame) -> str:

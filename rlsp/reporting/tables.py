@@ -57,7 +57,9 @@ from rlsp.reporting.wide_timing import (
     speed_sections,
 )
 
-VALIDATION_COLUMN = "validation_psnr"  # dB; empty between validations, and in logs without any
+# Empty where they do not apply, and absent from logs of earlier versions: dB on the validation set; what the
+# convolutions were computed in.
+OPTIONAL_TRAINING_COLUMNS = ("validation_psnr", "precision")
 TRAINING_COLUMNS = (
     *("run", "model", "recipe", "degradation", "seed"),
     *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
@@ -112,7 +114,7 @@ def collect_tables(
         if len(studies) > 1:
             raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
     logs = [read_training(path, tables["scores"]) for path in training_files]
-    tables["training"] = joined(logs, (*TRAINING_COLUMNS, VALIDATION_COLUMN))
+    tables["training"] = joined(logs, (*TRAINING_COLUMNS, *OPTIONAL_TRAINING_COLUMNS))
     for name, table in tables.items():
         write_csv(table, tables_dir / f"{name}.csv")
 
@@ -128,8 +130,9 @@ def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
     for column in labels[1:]:
         if column not in table.columns:
             table[column] = table["run"].map(known[column])
-    if VALIDATION_COLUMN not in table.columns:
-        table[VALIDATION_COLUMN] = float("nan")
+    for column in OPTIONAL_TRAINING_COLUMNS:
+        if column not in table.columns:
+            table[column] = float("nan")
     return table
 
 

@@ -48,8 +48,18 @@ def training_budget(training: pd.DataFrame, recipes: dict[str, dict[str, Any]]) 
     for recipe, counts in steps.groupby(level=0, sort=False, dropna=False):
         low, high = int(counts.min()), int(counts.max())
         text = f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps"
-        texts.append(text + crops_text(recipes[recipe]) if recipe in recipes else text)
+        known = recipes.get(recipe, {})
+        text += crops_text(known) if known else ""
+        precision = precision_text(training[training["recipe"] == recipe], known)
+        texts.append(f"{text} in {precision}" if precision else text)
     return ", ".join(texts)
+
+
+def precision_text(training: pd.DataFrame, recipe: dict[str, Any]) -> str:
+    """Return what convolutions were computed in: as the logs tell, else as the recipe asks; empty if neither does."""
+    logged = training["precision"].dropna().unique() if "precision" in training.columns else []
+    asked = recipe.get("precision", "")
+    return " and ".join(sorted(logged)) or ("" if asked == "auto" else asked)
 
 
 def crops_text(recipe: dict[str, Any]) -> str:

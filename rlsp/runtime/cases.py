@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from rlsp.config import FRAME_SIZES
-from rlsp.devices import is_gpu
-from rlsp.hardware import available_precisions
+from rlsp.devices import available_precisions, is_gpu
 from rlsp.inference import Execution
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel

@@ -1,5 +1,6 @@
 """What a method's time and memory depend on: one quantity varied, everything else kept."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rlsp.hardware import DeviceMonitor
 from rlsp.inference import fastest_execution
 from rlsp.runtime.cases import Case, Timing
 from rlsp.runtime.tables import warn_if_busy, write_rows
-from rlsp.runtime.turns import measure_cases
+from rlsp.runtime.turns import measure_cases, memory_probe
 
 COLUMNS = [
     "study", "device", "threads", "precision", "mode", "model", "quantity", "value", "lr_height", "lr_width",
@@ -75,13 +76,14 @@ def sweep_model(
     device : str
         "auto", "cpu" or "cuda".
     """
-    with claim_device(device) as where, DeviceMonitor(where) as monitor:
+    with ExitStack() as running, claim_device(device) as where, DeviceMonitor(where) as monitor:
         warn_if_busy(where)
         cases = list_sweep(model, spec, where)
         rows = []
+        probe = running.enter_context(memory_probe(where))
         for quantity in dict.fromkeys(quantity for quantity, _ in cases):
             of_quantity = {value: case for (name, value), case in cases.items() if name == quantity}
-            found = measure_cases(list(of_quantity.values()), timing, where, monitor)
+            found = measure_cases(list(of_quantity.values()), timing, where, monitor, probe=probe)
             for value, case in of_quantity.items():
                 row = {
                     "study": study, "device": describe_device(where), "threads": timing.threads,

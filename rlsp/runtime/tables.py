@@ -4,7 +4,7 @@ import csv
 import statistics
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rlsp.devices import claim_device, describe_device
 from rlsp.hardware import DeviceMonitor, busy_reason, measure_bandwidth, measure_matrix_rate
 from rlsp.models import build_model
 from rlsp.runtime.cases import Case, Timing, list_cases
-from rlsp.runtime.turns import Measured, measure_cases
+from rlsp.runtime.turns import CUT_OFF, OK, Measured, measure_cases, memory_probe
 
 CASE_KEYS = [
     "study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width",
@@ -41,6 +41,8 @@ def time_models(
 ) -> None:
     """Time all models of a study alone on this machine and write one row for each raw sample, and for each case.
 
+    Both tables are written now and then on the way: what is not timed yet says so.
+
     Parameters
     ----------
     specs : dict
@@ -56,31 +58,40 @@ def time_models(
     device : str
         "auto", "cpu" or "cuda".
     """
-    with claim_device(device) as where, DeviceMonitor(where) as monitor:
+    with ExitStack() as running:
+        where = running.enter_context(claim_device(device))
+        monitor = running.enter_context(DeviceMonitor(where))
         torch.set_num_threads(timing.threads)
         busy = warn_if_busy(where)
+        probe = running.enter_context(memory_probe(where))
         cases = list_cases(specs, timing, where)
+        facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
         precisions = {case.execution.precision for case in cases}
         ceilings = measure_ceilings(precisions, where)
-        found = measure_cases(cases, timing, where, monitor)
+        described = describe_device(where)
+
+        def write(found: dict[Case, Measured]) -> None:
+            samples, outcomes = [], []
+            for case, measured in found.items():
+                row = {
+                    "study": study, "model": case.model, "spec_hash": spec_hash(case.spec), "device": described,
+                    "threads": timing.threads, "precision": case.execution.precision,
+                    "mode": case.execution.mode, "lr_height": case.lr_size[0], "lr_width": case.lr_size[1],
+                    "boundary": case.boundary, "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,
+                }  # fmt: skip
+                counted = facts[case.model, case.lr_size]
+                outcomes.append(row | _outcome(case, measured, ceilings, counted["gmac_per_frame"], busy))
+                samples += [
+                    row | counted | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)
+                ]
+            write_rows(table_path, COLUMNS, samples)
+            write_rows(cases_path, CASE_COLUMNS, outcomes)
+
+        found = measure_cases(cases, timing, where, monitor, probe=probe, flush=write)
         with suppress(RuntimeError):  # of a GPU that was lost on the way
             again = measure_ceilings(precisions, where)  # a slow moment at either end lowers no ceiling
             ceilings = {name: max(ceiling, again[name]) for name, ceiling in ceilings.items()}
-        described = describe_device(where)
-    facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
-    samples, outcomes = [], []
-    for case, measured in found.items():
-        row = {
-            "study": study, "model": case.model, "spec_hash": spec_hash(case.spec), "device": described,
-            "threads": timing.threads, "precision": case.execution.precision, "mode": case.execution.mode,
-            "lr_height": case.lr_size[0], "lr_width": case.lr_size[1], "boundary": case.boundary,
-            "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,
-        }  # fmt: skip
-        counted = facts[case.model, case.lr_size]
-        outcomes.append(row | _outcome(case, measured, ceilings, counted["gmac_per_frame"], busy))
-        samples += [row | counted | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)]
-    write_rows(table_path, COLUMNS, samples)
-    write_rows(cases_path, CASE_COLUMNS, outcomes)
+    write(found)
 
 
 def warn_if_busy(device: str) -> str:
@@ -120,7 +131,7 @@ def _outcome(
         for name in ("clock_mhz", "temperature_c")
     )
     return {
-        "status": measured.status,
+        "status": CUT_OFF if measured.status == OK and not measured.samples else measured.status,
         "warmup_frames": measured.warmup_frames,
         "is_stable": measured.is_stable,
         "matrix_tflops": rate / 1e12,

@@ -1,6 +1,7 @@
 """One case on its device: a model that is run frame by frame, and the clock."""
 
 import gc
+import math
 import statistics
 import time
 from typing import Any
@@ -24,7 +25,9 @@ FRAMES = 8  # of the clip that goes round and round
 STABLE = 0.03  # relative difference of two medians of WINDOW frames
 WINDOW = 5
 PROBED_FRAMES = 2  # frames whose memory is measured: the first of a clip and one with a state
-QUEUED_FRAMES = 16  # that a GPU is given without a wait while its state is read
+QUEUED_FRAMES = 16  # at most, that a GPU is given without a wait while its state is read
+QUEUED_MS = 20  # of work that is enough
+COUNTER_SECONDS = 0.2  # NVML's counter of energy moves more often than this
 PHASE = 0.0  # HR coordinate of LR pixel 0; the time does not depend on it
 
 
@@ -82,6 +85,7 @@ class TimedCase:
         clips = clips.to(device, torch.uint8 if case.boundary == "rgb8" else torch.float32)
         self.windows = [window.contiguous() for window in model.windows(model.pad_clip(clips))]
         self.position, self.outputs = 0, ()
+        self.step_ms = 1.0
 
     def _build(self) -> FrameRestorer:
         """Build the model and what runs it, ready for a clip."""
@@ -127,6 +131,7 @@ class TimedCase:
         times, end = [], time.monotonic() + seconds
         while True:
             times.append(self.sample())
+            self.step_ms = times[-1] * self.case.batch
             if len(times) >= max(least, 2 * WINDOW):
                 late, before = (statistics.median(times[n:][:WINDOW]) for n in (-WINDOW, -2 * WINDOW))
                 if abs(late - before) <= STABLE * before:
@@ -163,18 +168,33 @@ class TimedCase:
 
         The energy is that of the whole board, idle power and all.
         """
-        readings, frames, before, end = [], 0, monitor.energy_j(), time.monotonic() + seconds
-        if before is None and monitor.read().clock_mhz is None:
+        if monitor.energy_j() is None and monitor.read().clock_mhz is None:
             return None, []
-        while time.monotonic() < end:
-            for _ in range(QUEUED_FRAMES if is_gpu(self.device) else 1):
+        readings: list[Reading] = []
+        before, _ = self._run_until(monitor, 0, readings)  # from one step of the counter
+        after, frames = self._run_until(monitor, seconds, readings)  # to another
+        return (after - before) / frames if None not in (before, after) else None, readings
+
+    def _run_until(
+        self, monitor: DeviceMonitor, seconds: float, readings: list[Reading]
+    ) -> tuple[float | None, int]:
+        """Run for a while and on to a step of the energy counter; returns it (J), and the frames that were done."""
+        queued = 1
+        if is_gpu(self.device):  # enough that it never waits for us, few enough to stop in time
+            queued = max(1, min(QUEUED_FRAMES, math.ceil(QUEUED_MS / self.step_ms)))
+        frames, start, last = 0, time.monotonic(), monitor.energy_j()
+        while True:
+            for _ in range(queued):
                 self.step()
-                frames += self.case.batch * (self.case.clip_length or 1)
+            frames += queued * self.case.batch * (self.case.clip_length or 1)
             readings.append(monitor.read())
             if is_gpu(self.device):
                 torch.cuda.synchronize(self.device)
-        after = monitor.energy_j()
-        return (after - before) / frames if None not in (before, after) else None, readings
+            energy, passed = monitor.energy_j(), time.monotonic() - start
+            is_waiting = energy is not None and energy == last and passed < seconds + COUNTER_SECONDS
+            if passed >= seconds and not is_waiting:
+                return energy, frames
+            last = energy
 
 
 def run_frames(

@@ -3,8 +3,9 @@
 import gc
 import random
 import statistics
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -16,11 +17,13 @@ from rlsp.runtime.memory import MemoryProbe
 from rlsp.runtime.timed import WINDOW, TimedCase
 
 OK = "ok"
+CUT_OFF = "not timed: the run was cut off"
 FULL = "out of memory"
 LEAST_SAMPLES = 3
 REHEARSED = (16, 16)  # LR pixels of frames that load libraries before memory is measured
-LOAD_SECONDS = 2.0  # of energy, clock and temperature: NVML's counter moves a few dozen times a second
-LOAD_SECONDS_OF_GRID = 0.5
+LOAD_SECONDS = 0.4  # of energy, clock and temperature, at least; from one step of NVML's counter to another
+LOAD_SECONDS_OF_GRID = 0.1
+FLUSH_SECONDS = 10  # between two times that what is measured so far is handed out
 MEMORY_SHARE = 0.9  # of a GPU for PyTorch; libraries, kernels and graphs need some beside it
 
 
@@ -31,7 +34,7 @@ class Measured:
     Attributes
     ----------
     status : str
-        "ok", or why there is no time.
+        "ok", or why there is no time; "ok" without samples until it is timed.
     samples : list of float
         Milliseconds per output frame.
     """
@@ -48,7 +51,13 @@ class Measured:
 
 
 def measure_cases(
-    cases: list[Case], timing: Timing, device: str, monitor: DeviceMonitor | None = None
+    cases: list[Case],
+    timing: Timing,
+    device: str,
+    monitor: DeviceMonitor | None = None,
+    *,
+    probe: MemoryProbe | None = None,
+    flush: Callable[[dict[Case, Measured]], None] = lambda found: None,
 ) -> dict[Case, Measured]:
     """Time cases side by side: in each round every one does a frame, each round in another order.
 
@@ -65,6 +74,10 @@ def measure_cases(
         Torch device.
     monitor : DeviceMonitor, optional
         Reads clocks, temperature and energy.
+    probe : MemoryProbe, optional
+        From :func:`memory_probe`, which several calls may share; measures memory on a CPU.
+    flush : callable, optional
+        Takes what is measured so far, now and then: a run that is killed has lost little.
     """
     torch.set_num_threads(timing.threads)
     torch.set_flush_denormal(True)
@@ -75,13 +88,14 @@ def measure_cases(
     monitor = monitor or DeviceMonitor("cpu")
     found = {case: Measured() for case in cases}
     if not is_gpu(device):
-        _probe_memory(found, timing.threads)
+        with nullcontext(probe) if probe else memory_probe(device) as own:
+            _probe_memory(found, timing.threads, own)
     crowded: list[Case] = []
     for group in _groups(case for case in cases if found[case].status == OK):
-        crowded += _measure_group(group, found, timing, device, monitor)
+        crowded += _measure_group(group, found, timing, device, monitor, flush)
     for case in crowded:
         found[case] = Measured(peak_memory_mb=found[case].peak_memory_mb)
-        if _measure_group([case], found, timing, device, monitor):
+        if _measure_group([case], found, timing, device, monitor, flush):
             found[case] = Measured(status=FULL)
     return found
 
@@ -94,28 +108,38 @@ def _groups(cases: Iterable[Case]) -> Iterator[list[Case]]:
     yield from groups.values()
 
 
-def _probe_memory(found: dict[Case, Measured], threads: int) -> None:
+def memory_probe(device: str) -> AbstractContextManager[MemoryProbe | None]:
+    """Start the process that measures memory on a CPU; on a GPU its allocator tells, and there is none."""
+    return nullcontext() if is_gpu(device) else MemoryProbe("rlsp.runtime.timed:run_frames")
+
+
+def _probe_memory(found: dict[Case, Measured], threads: int, probe: MemoryProbe) -> None:
     """Measure the memory of each case in a process of its own, where one that cannot run does no harm."""
-    with MemoryProbe("rlsp.runtime.timed:run_frames") as probe:
-        for case, measured in found.items():
-            try:
-                arguments = {
-                    "spec": case.spec, "execution": [case.execution.precision, case.execution.mode],
-                    "lr_size": case.lr_size, "boundary": case.boundary, "batch": case.batch,
-                    "clip_length": case.clip_length, "threads": threads,
-                }  # fmt: skip
-                small = arguments | {"lr_size": REHEARSED, "batch": 1, "clip_length": None}
-                measured.peak_memory_mb = probe.measure(rehearsal=small, **arguments)
-            except MemoryError:
-                measured.status = FULL
-            except RuntimeError as error:
-                measured.status = _failure(case, str(error), measured)
+    for case, measured in found.items():
+        try:
+            arguments = {
+                "spec": case.spec, "execution": [case.execution.precision, case.execution.mode],
+                "lr_size": case.lr_size, "boundary": case.boundary, "batch": case.batch,
+                "clip_length": case.clip_length, "threads": threads,
+            }  # fmt: skip
+            small = arguments | {"lr_size": REHEARSED, "batch": 1, "clip_length": None}
+            measured.peak_memory_mb = probe.measure(rehearsal=small, **arguments)
+        except MemoryError:
+            measured.status = FULL
+        except RuntimeError as error:
+            measured.status = _failure(case, str(error), measured)
 
 
 def _measure_group(
-    group: list[Case], found: dict[Case, Measured], timing: Timing, device: str, monitor: DeviceMonitor
+    group: list[Case],
+    found: dict[Case, Measured],
+    timing: Timing,
+    device: str,
+    monitor: DeviceMonitor,
+    flush: Callable[[dict[Case, Measured]], None],
 ) -> list[Case]:
     """Time the cases of a group in turns; returns those that found no memory beside the others."""
+    flushed = time.monotonic()
     crowded: list[Case] = []
     ready: dict[Case, TimedCase] = {}
     for case in group:
@@ -130,12 +154,16 @@ def _measure_group(
             if found[case].status != OK:
                 del ready[case]
         waiting = [case for case in ready if _wants_more(found[case], case, timing)]
+        if time.monotonic() > flushed + FLUSH_SECONDS:
+            flush(found)
+            flushed = time.monotonic()
     for case in list(ready):
         with _failing(case, found[case], crowded):
             _conclude(ready.pop(case), found[case], timing, monitor)
     if any(case.execution.mode == "compile" for case in group):
         torch._dynamo.reset()
     _free(device)
+    flush(found)
     return crowded
 
 

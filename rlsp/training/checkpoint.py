@@ -32,6 +32,8 @@ class Progress:
         Mean squared errors since the last row.
     best : dict or None
         Step and validation PSNR (dB) of the best weights so far.
+    precision : str or None
+        What the convolutions are computed in; None in checkpoints from before this was kept.
     """
 
     step: int = 0
@@ -39,6 +41,7 @@ class Progress:
     rows: list[dict[str, float]] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
     best: dict[str, float] | None = None
+    precision: str | None = None
 
 
 class Checkpoint:

@@ -21,8 +21,9 @@ from rlsp.clips import open_clips, read_manifest
 from rlsp.config import spec_hash
 from rlsp.datasets import Batches, TrainingCrops, read_batches, reader_errors
 from rlsp.degradation import phase
-from rlsp.devices import claim_device, gpu_errors, is_gpu
+from rlsp.devices import claim_device, gpu_errors, is_gpu, native_precision
 from rlsp.errors import TrainingError
+from rlsp.hardware import warn_if_emulated
 from rlsp.lease import hold_lease
 from rlsp.models import build_model
 from rlsp.provenance import TRAINING_MODULES, write_provenance
@@ -34,7 +35,7 @@ from rlsp.training.validation import validate
 from rlsp.weights import save_weights
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
-COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr"]
+COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr", "precision"]
 WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 # Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
@@ -89,8 +90,9 @@ class Trainer:
             self.model = build_model(model_spec(spec))
         initialise(self.model, self.recipe, spec["seed"])
         self.model.to(device, memory_format=torch.channels_last).train()
-        self.step = TrainingStep(self.model, self.recipe, self.group.size)
-        self.progress = Progress()
+        self.progress = Progress(precision=native_precision(self.recipe["precision"], device))
+        exact = self.recipe | {"precision": self.progress.precision}
+        self.step = TrainingStep(self.model, exact, self.group.size)
         self.window: list[torch.Tensor] = []
         self.stopped_by: str | None = None
         self.stop_at = math.inf  # seconds of time.time()
@@ -107,7 +109,8 @@ class Trainer:
         saved = self.checkpoint.load(self.device)
         if saved is not None:
             self.step.load_state_dict(saved)
-            self.progress = Progress(**saved["progress"])
+            self.progress = Progress(**{"precision": self.progress.precision, **saved["progress"]})
+            self.step.precision = self.progress.precision
             self.window = list(torch.tensor(self.progress.window, dtype=torch.float32, device=self.device))
 
     def save(self) -> None:
@@ -193,6 +196,7 @@ class Trainer:
             "learning_rate": learning_rate_at(step - 1, self.recipe),
             "steps_per_second": len(self.window) / max(self.progress.seconds - before, 1e-9),
             "seconds": self.progress.seconds,
+            "precision": self.progress.precision,
         }
         self.window.clear()
         if self.validation is not None and self._is_due("validate_every"):
@@ -392,6 +396,8 @@ def _train(
         trainer.stop_on_signal()
         with trainer.checkpoint.divergence_marked(is_main=group.is_main):
             trainer.resume()
+            if group.is_main:
+                warn_if_emulated(trainer.progress.precision, where)
             trainer.run()
         if group.is_main:
             write_results(trainer, weights_path)
@@ -472,6 +478,7 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
         modules=TRAINING_MODULES,
         processes=trainer.group.size,
         best=trainer.progress.best,
+        precision=trainer.progress.precision,
     )
     save_weights(weights_path, trainer.step.result, metadata)
     if trainer.progress.best is not None:

@@ -1,5 +1,6 @@
 """How many training steps a second a device does, beside a plain loop over PNG files."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,16 +15,19 @@ from torch import Tensor
 from rlsp.clips import read_png, replace_when_complete, write_png
 from rlsp.complexity import count_macs
 from rlsp.datasets import Batches, TrainingCrops, batch_shape, read_batches
-from rlsp.devices import claim_device, describe_device, is_gpu
+from rlsp.devices import claim_device, describe_device, is_gpu, native_precision
 from rlsp.estimate import PASSES
+from rlsp.hardware import warn_if_emulated
 from rlsp.models import build_model
 from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
-from rlsp.training.step import TrainingStep, initialise
+from rlsp.training.step import GRAPH_WARMUP, TrainingStep, initialise
 
 COLUMNS = (
     *("device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers"),
     *("resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step"),
 )
+LEAST_STEPS = 3  # of a measurement, however long they take
+ENDLESS = 10**9  # steps of the batches that are drawn: no measurement comes to their end
 PLAIN_CLIPS = 4  # clips written as PNG files for the plain loop: enough to draw from, quickly written
 
 
@@ -39,22 +43,37 @@ class Loop:
         Does a step on a batch.
     facts : dict
         What the table says about it.
-    number : int
-        Steps done.
+    warmup : int
+        Steps before the first that counts.
+    steps : int
+        Steps of a measurement, set by :meth:`warm_up`.
     """
 
     batches: Iterator[tuple[Tensor, Tensor]]
     step: Callable[[Tensor, Tensor], Tensor]
     facts: dict[str, Any]
-    number: int = 0
+    warmup: int
+    steps: int = LEAST_STEPS
 
-    def run(self, steps: int, device: str) -> tuple[float, float]:
+    def warm_up(self, seconds: float, device: str) -> None:
+        """Run until kernels are chosen and graphs recorded, and find how many steps take so many seconds."""
+        self.run(device, self.warmup)
+        steps = 1
+        while True:
+            rate, _ = self.run(device, steps)
+            if steps >= rate * seconds / 4:
+                break
+            steps = min(2 * steps + 1, math.ceil(rate * seconds))
+        self.steps = max(LEAST_STEPS, round(rate * seconds))
+
+    def run(self, device: str, steps: int | None = None) -> tuple[float, float]:
         """Do some steps; returns steps a second and the part of the time in which the device was at work.
 
         On a CPU it is at work when the loop does not wait for a batch. On a GPU the span of each step from its first
         to its last kernel counts, gaps between kernels included, taken from events, which do not stop the loop;
         of clips that lie on the GPU, cutting the batch belongs to it.
         """
+        steps = self.steps if steps is None else steps
         on_gpu = is_gpu(device)
         events: list[tuple[Any, Any]] = []
         waited = 0.0
@@ -75,7 +94,6 @@ class Loop:
         _synchronise(device)
         seconds = time.perf_counter() - started
         busy = sum(a.elapsed_time(b) for a, b in events) / 1000 if on_gpu else seconds - waited
-        self.number += steps
         return steps / seconds, min(1.0, busy / seconds)
 
 
@@ -90,9 +108,9 @@ def measure_rates(
     device: str,
     workers: int,
     resident: str,
-    steps: int,
+    seconds: float,
     rounds: int,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Measure the steps a second of trainings, in turns, each beside a plain loop.
 
     The plain loop is what one writes first: PNG files decoded for every crop, float32 without TF32, channels
@@ -106,40 +124,39 @@ def measure_rates(
         "auto", "cpu" or "cuda".
     workers, resident
         See :func:`rlsp.training.train`; of the loop that is not plain.
-    steps : int
-        Steps of each loop in a round, after as many to warm up.
+    seconds : float
+        Time of each loop in a round, after a warm-up; it does three steps at least.
     rounds : int
         Rounds.
 
-    Returns
-    -------
-    list of dict
+    Yields
+    ------
+    dict
         One row for each loop and round, with the keys `COLUMNS`.
     """
     torch.set_flush_denormal(True)
-    rows = []
     with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
-        for name, spec, hr, lr in trainings:
-            enough = max(spec["recipe"]["steps"], steps * (rounds + 1))
-            spec = {**spec, "recipe": {**spec["recipe"], "steps": enough}}
+        for number, (name, spec, hr, lr) in enumerate(trainings):
+            spec = {**spec, "recipe": {**spec["recipe"], "steps": ENDLESS}}
             torch.set_num_threads(spec["recipe"]["threads"])
             crops = make_crops(spec, open_sets(lr, None), open_sets(hr, None))
             loops = [
-                plain_loop(spec, crops, Path(scratch) / str(len(rows)), where),
+                plain_loop(spec, crops, Path(scratch) / str(number), where),
                 own_loop(spec, crops, where, workers=workers, resident=resident),
             ]
             constant = {
-                "device": describe_device(where), "threads": torch.get_num_threads(), "model": name, "steps": steps,
+                "device": describe_device(where), "threads": torch.get_num_threads(), "model": name,
                 "gmac_per_step": gmac_per_step(spec),
             }  # fmt: skip
             for loop in loops:
-                loop.run(steps, where)
-            for number in range(rounds):
+                loop.warm_up(seconds, where)
+            for turn in range(rounds):
                 for loop in loops:
-                    rate, busy = loop.run(steps, where)
-                    measured = {"round": number, "steps_per_second": rate, "device_busy": busy}
-                    rows.append({**constant, **loop.facts, **measured})
-    return rows
+                    rate, busy = loop.run(where)
+                    measured = {
+                        "round": turn, "steps": loop.steps, "steps_per_second": rate, "device_busy": busy,
+                    }  # fmt: skip
+                    yield {**constant, **loop.facts, **measured}
 
 
 def gmac_per_step(spec: dict[str, Any]) -> float:
@@ -153,6 +170,8 @@ def gmac_per_step(spec: dict[str, Any]) -> float:
 def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers: int, resident: str) -> Loop:
     """Set up this package's loop, as :func:`rlsp.training.train` does."""
     recipe = spec["recipe"]
+    recipe = recipe | {"precision": native_precision(recipe["precision"], device)}
+    warn_if_emulated(recipe["precision"], device)
     model = build_model(model_spec(spec))
     initialise(model, recipe, spec["seed"])
     step = TrainingStep(model.to(device, memory_format=torch.channels_last).train(), recipe)
@@ -166,7 +185,7 @@ def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers
         **{key: recipe[key] for key in ("precision", "execution", "batch", "crop", "frames")},
         "loop": "rlsp", "workers": workers, "resident": is_placed,
     }  # fmt: skip
-    return Loop(batches, lambda lr, hr: step(lr, hr, recipe["learning_rate"]), facts)
+    return Loop(batches, lambda lr, hr: step(lr, hr, recipe["learning_rate"]), facts, warmup=GRAPH_WARMUP + 2)
 
 
 def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device: str) -> Loop:
@@ -191,7 +210,7 @@ def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device:
         **{key: recipe[key] for key in ("batch", "crop", "frames")},
         "loop": "plain", "precision": "fp32", "execution": "eager", "workers": 0, "resident": False,
     }  # fmt: skip
-    return Loop(read_batches(Batches(files, recipe), 0), step, facts)
+    return Loop(read_batches(Batches(files, recipe), 0), step, facts, warmup=1)
 
 
 class PngCrops(TrainingCrops):

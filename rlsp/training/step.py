@@ -92,18 +92,27 @@ class TrainingStep:
             raise ConfigError(
                 f"processes: expected 1, as {type(model).__name__} normalises over the batch, got {processes}"
             )
-        objective: nn.Module = Objective(model, recipe["precision"])
+        self._loss = objective = Objective(model, recipe["precision"])
         if processes > 1:
             objective = DistributedDataParallel(objective, device_ids=[self.device] if on_gpu else None)
         if recipe["execution"] == "compile":
             objective = torch.compile(objective)
-        self.objective = objective
+        self.objective: nn.Module = objective
         rate: Any = recipe["learning_rate"]
         if self.is_graph:  # a recorded graph reads the rate from a tensor
             rate = torch.tensor(float(rate), device=self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=self.is_graph)
         self.average = MovingAverage(model, recipe["ema"]) if recipe["ema"] is not None else None
         self._graphs: dict[tuple[torch.Size, torch.Size], _RecordedStep] = {}
+
+    @property
+    def precision(self) -> str:
+        """What the convolutions are computed in."""
+        return self._loss.precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._loss.precision = precision
 
     @property
     def result(self) -> VideoModel:
