@@ -12,6 +12,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 # Further configuration files that change the study's, such as one with your own folders.
 CONFIGS ?=
+# Tests run in this many processes.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --dist loadfile
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
 .PHONY: help install demo study test test-slurm lint fetch figures reference readme clean
@@ -48,7 +51,13 @@ fetch: $(INSTALLED)
 	$(BIN)/rlsp fetch $(addprefix --study ,$(STUDY_FILES))
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: $(INSTALLED) lint
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not workflow and not slow and not slurm'
+
+test-isa: $(INSTALLED)
+	$(BIN)/python tools/isa.py
 
 test-slurm: $(INSTALLED)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -m slurm -v tests/slurm

@@ -1,3 +1,12 @@
+"""Fixtures that several test files use, and what is skipped on machines that lack something."""
+
+import importlib.util
+import os
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before torch is imported
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 import pytest
 import torch
 from made_trainings import made_clips, write_clips
@@ -5,11 +14,39 @@ from made_trainings import made_clips, write_clips
 from rlsp import hardware
 from rlsp.devices import available_precisions
 
+# Test files that cannot even be imported without a package, which a bare GPU machine may lack.
+NEEDED = {
+    "test_clips.py": "av",
+    "test_download.py": "requests",
+    "test_packing.py": "av",
+    "test_upscaling.py": "av",
+}
+
+
+def is_installed(package):
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave out files that lack a package; the header says so."""
+    needed = NEEDED.get(collection_path.name)
+    return True if needed and not is_installed(needed) else None
+
+
+def pytest_report_header():
+    missing = [f"{name} (no {package})" for name, package in NEEDED.items() if not is_installed(package)]
+    return f"not collected: {', '.join(missing)}" if missing else None
+
 
 def pytest_runtest_setup(item):
     """Skip what this machine cannot do, asking the same function as the product."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    if item.get_closest_marker("workflow") and not is_installed("snakemake"):
+        pytest.skip("Snakemake is not installed")
     for mark in item.iter_markers("precision"):
         available = available_precisions("cpu")
         if mark.args[0] not in available:

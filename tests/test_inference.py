@@ -1,3 +1,4 @@
+import functools
 import math
 
 import made_graphs
@@ -117,6 +118,18 @@ def test_every_mode_restores_what_the_module_does(mode, spec):
         whole = model(frames[None])[0]
     (modes,) = restore(model, frames, execution=Execution("fp32", mode))
     torch.testing.assert_close(modes[:, 0], whole, rtol=1e-4, atol=5e-3)
+
+
+def test_many_models_are_compiled_in_one_process(monkeypatch):
+    """Dynamo gives up after eight versions of one code object; each restorer has its own."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    frames = sliding_frames((8, 8), 3)
+    for filters in range(4, 16):
+        model = lively_model(layers=2, filters=filters)
+        (sr,) = restore(model, frames, execution=Execution("fp32", "compile"))
+        torch.testing.assert_close(sr[:, 0], model(frames[None])[0], rtol=1e-4, atol=5e-3)
+    torch._dynamo.reset()
 
 
 def test_layout_is_that_of_the_mode():
