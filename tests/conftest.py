@@ -9,7 +9,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before
 
 import pytest
 import torch
+from filelock import FileLock
 from made_trainings import made_clips, write_clips
+from snakemake_runs import new_folder, planned, snakemake
 
 from rlsp import hardware
 from rlsp.devices import available_precisions
@@ -24,10 +26,7 @@ NEEDED = {
 
 
 def is_installed(package):
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+    return importlib.util.find_spec(package) is not None
 
 
 def pytest_ignore_collect(collection_path):
@@ -62,6 +61,20 @@ def quick_ceilings(monkeypatch):
     monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
     monkeypatch.setattr(hardware, "WARMUP_SECONDS", 0)
     monkeypatch.setattr(hardware, "MEASURED_SECONDS", {"cpu": 0})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny study has been run, once for all workers; to be read, not to be changed."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "finished" / "clone"
+    with FileLock(root / "finished.lock"):
+        if not folder.exists():
+            assert planned(new_folder(folder))["train"] == 3
+            snakemake(folder, "--cores", "2")
+    assert (folder / "results" / "tiny" / "report.html").exists(), "the tiny study failed in another worker"
+    return folder
 
 
 @pytest.fixture

@@ -3,17 +3,17 @@
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import snakemake_runs
 import yaml
 from loopback import serving
 from made_archives import download_entry, made_clips, official_lr, write_archive
+from snakemake_runs import COMMAND, STUDIES, new_folder, run, snakemake
 
-from rlsp.config import ROOT
 from rlsp.study import Study
 
 pytestmark = pytest.mark.workflow
@@ -43,35 +43,14 @@ def server(archives, monkeypatch):
         yield server
 
 
-def new_folder(folder, archives, **changes):
-    """Lay out a working folder as a clone has it, with the study in it."""
-    folder.mkdir(parents=True)
-    for name in ("workflow", "profiles", "config", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    study = yaml.safe_load((ROOT / "tests" / "studies" / "archive.yaml").read_text())
-    study = {**study, "downloads": archives[1], **changes}
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    return folder
-
-
-def run(folder, *arguments, check=True):
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if check:
-        assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-def snakemake(folder, *arguments, check=True):
-    arguments = arguments or ("--cores", "2")
-    return run(folder, "snakemake", "--configfile", "study.yaml", *arguments, check=check)
+def archive_folder(folder, archives, **changes):
+    """Lay out a working folder with the study in it."""
+    return new_folder(folder, STUDIES / "archive.yaml", downloads=archives[1], **changes)
 
 
 def planned(folder, *arguments):
     """Names of the rules that would run."""
-    printed = snakemake(folder, "--dry-run", *arguments)
-    return set(re.findall(r"^(\w+) +\d+$", printed, re.MULTILINE)) - {"total", "study"}
+    return set(snakemake_runs.planned(folder, *arguments)) - {"study"}
 
 
 def planned_outputs(folder, *rules):
@@ -94,10 +73,10 @@ def zips(folder):
 @pytest.fixture(scope="module")
 def finished(archives, tmp_path_factory):
     """A folder in which the study has been run, and what the server was asked for."""
-    folder = new_folder(tmp_path_factory.mktemp("workflow") / "clone", archives)
+    folder = archive_folder(tmp_path_factory.mktemp("workflow") / "clone", archives)
     with serving(archives[0]) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLSP_MIRROR", server.url(""))
-        snakemake(folder)
+        snakemake(folder, "--cores", "2")
         asked = [name for name, *_ in server.requests]
     return folder, asked
 
@@ -118,7 +97,7 @@ def test_archives_are_gone_and_a_second_run_does_nothing(finished, monkeypatch):
     folder, _ = finished
     monkeypatch.setenv("RLSP_MIRROR", NOBODY)
     assert zips(folder) == [] and not list((folder / "data").rglob("*.png"))
-    assert "Nothing to be done" in snakemake(folder)
+    assert "Nothing to be done" in snakemake(folder, "--cores", "2")
     run(folder, "rlsp", "fetch", "--study", "study.yaml")
     assert zips(folder) == []
 
@@ -145,7 +124,7 @@ def test_another_set_from_the_same_archive_leaves_the_first_alone(finished, serv
 
 def test_fetched_beforehand_nothing_is_asked_for_again(archives, server, tmp_path, monkeypatch):
     """What `make fetch` brings where there is a network is all that is needed where there is none."""
-    folder = new_folder(tmp_path / "clone", archives, keep_archives=True)
+    folder = archive_folder(tmp_path / "clone", archives, keep_archives=True)
     printed = run(folder, "rlsp", "fetch", "--study", "study.yaml")
     assert re.search(r"disk space: .* needed \(archives .*, clips .*, lr .*\), .* free at data", printed)
     assert len(server.requests) == 2
@@ -162,7 +141,7 @@ def test_fetched_beforehand_nothing_is_asked_for_again(archives, server, tmp_pat
 
 
 def test_no_internet_is_one_line(archives, tmp_path, monkeypatch):
-    folder = new_folder(tmp_path / "clone", archives)
+    folder = archive_folder(tmp_path / "clone", archives)
     monkeypatch.setenv("RLSP_MIRROR", NOBODY)
     printed = snakemake(folder, "--cores", "1", clips_of(folder, "made-test"), check=False)
     errors = re.findall(r"^error: .*", printed, re.MULTILINE)
@@ -171,10 +150,10 @@ def test_no_internet_is_one_line(archives, tmp_path, monkeypatch):
 
 
 def test_killed_download_goes_on_where_it_stopped(archives, server, tmp_path):
-    folder = new_folder(tmp_path / "clone", archives)
+    folder = archive_folder(tmp_path / "clone", archives)
     target = clips_of(folder, "made-test")
     server.faults[SHARP] = ["stall"]
-    command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", "1", target]
+    command = [*COMMAND, "--cores", "1", target]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     part = folder / "data/downloads/made-sharp/sharp.zip.part"
     deadline = time.monotonic() + 60
@@ -201,7 +180,7 @@ def test_damaged_picture_stops_with_its_name_and_loses_nothing(archives, tmp_pat
     with serving({SHARP: path.read_bytes()}) as server:
         monkeypatch.setenv("RLSP_MIRROR", server.url(""))
         entries = {**archives[1], "made-sharp": download_entry(path, NOBODY)}
-        folder = new_folder(tmp_path / "clone", [archives[0], entries])
+        folder = archive_folder(tmp_path / "clone", [archives[0], entries])
         printed = snakemake(folder, "--cores", "1", clips_of(folder, "made-test"), check=False)
     message = (
         r"^error: data/downloads/made-sharp/sharp.zip: train/train_sharp/003/00000005.png: expected a PNG"
@@ -213,8 +192,8 @@ def test_damaged_picture_stops_with_its_name_and_loses_nothing(archives, tmp_pat
 
 def test_too_small_a_disk_stops_before_any_job(archives, tmp_path):
     entries = {**archives[1], "made-sharp": {**archives[1]["made-sharp"], "bytes": 10**18}}
-    folder = new_folder(tmp_path / "clone", [archives[0], entries])
-    printed = snakemake(folder, check=False)
+    folder = archive_folder(tmp_path / "clone", [archives[0], entries])
+    printed = snakemake(folder, "--cores", "2", check=False)
     assert re.search(r"^error: data: expected 1000000000.\d GB of free disk space", printed, re.MULTILINE)
     assert "Traceback" not in printed and not (folder / "data").exists()
     edited = yaml.safe_load((folder / "study.yaml").read_text())

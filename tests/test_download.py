@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -239,7 +240,9 @@ download.fetch_files(items, Path(folder), timeout=(1, 20), workers=1, progress=F
 def test_killed_half_way_and_run_again(server, tmp_path, kind):
     server.faults["b"] = ["stall"]
     arguments = [sys.executable, "-c", PROGRAM, server.url(""), str(tmp_path), str(len(CONTENT)), SHA256]
-    child = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    # a shell lets what it starts in the background ignore SIGINT
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, preexec_fn=heed)
     part = tmp_path / "b.part"
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (part.exists() and part.stat().st_size):

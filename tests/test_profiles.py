@@ -3,15 +3,14 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
 import pytest
 import yaml
+from snakemake_runs import COMMAND, TINY, new_folder, snakemake, train_by_hand
 
 from rlsp.config import ROOT
 
@@ -58,41 +57,24 @@ def test_retries_are_not_a_matter_of_submitted_rules():
             assert rule in local or "    retries:" not in body, rule
 
 
-def new_folder(folder):
-    folder.mkdir()
-    for name in ("workflow", "profiles", "config", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    study = yaml.safe_load((ROOT / "tests" / "studies" / "tiny.yaml").read_text())
-    study["recipes"]["tiny"].update(steps=1500, checkpoint_every=20)
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    return folder
-
-
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_a_study_plans_through_a_profile(name, tmp_path):
     folder = new_folder(tmp_path / "clone")
     arguments = ["--workflow-profile", f"profiles/{name}", "--executor", "dryrun", "--dry-run"]
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", *arguments],
-        cwd=folder, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    train = re.search(
-        r"^rule train:\n.*?resources: (.*?)$", done.stdout + done.stderr, re.MULTILINE | re.DOTALL
-    )
+    printed = snakemake(folder, *arguments)
+    train = re.search(r"^rule train:\n.*?resources: (.*?)$", printed, re.MULTILINE | re.DOTALL)
     assert "runtime=1440" in train[1] and "mem_mb=16000" in train[1]
 
 
-def test_a_training_killed_under_another_scheduler_goes_on(tmp_path):
+def test_a_training_killed_under_another_scheduler_goes_on(finished, tmp_path, monkeypatch):
     """The profile with a made-up scheduler in its block; the trainer is killed and ends with the same weights."""
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
     target = f"results/tiny/weights/{RUN}/model.safetensors"
-    command = [sys.executable, "-m", "snakemake", target, "--configfile", "study.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    straight, folder = (new_folder(tmp_path / name) for name in ("straight", "clone"))
-    subprocess.run([*command, "--cores", "2"], cwd=straight, env=environment, check=True, capture_output=True)
+    recipe = {**yaml.safe_load(TINY.read_text())["recipes"]["tiny"], "steps": 1500, "checkpoint_every": 20}
+    changes = {"recipes": {"tiny": recipe}, "data_root": str(finished / "data")}
+    straight = train_by_hand(new_folder(tmp_path / "straight", **changes), monkeypatch, RUN)
 
+    folder = new_folder(tmp_path / "clone", **changes)
     edited, path = profile("cluster-generic"), folder / "profiles" / "cluster-generic" / "config.yaml"
     scheduler, jobs = ROOT / "tests" / "scheduler.sh", tmp_path / "jobs"
     edited["cluster-generic-submit-cmd"] = f"{scheduler} submit {jobs}"
@@ -101,8 +83,8 @@ def test_a_training_killed_under_another_scheduler_goes_on(tmp_path):
     path.write_text(yaml.safe_dump(edited))
     with (folder / "printed").open("w") as printed:
         process = subprocess.Popen(
-            [*command, "--workflow-profile", "profiles/cluster-generic"],
-            cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT,
+            [*COMMAND, target, "--workflow-profile", "profiles/cluster-generic"],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         training, deadline = f"results/tiny/training/{RUN}-*", time.monotonic() + 120
@@ -115,4 +97,4 @@ def test_a_training_killed_under_another_scheduler_goes_on(tmp_path):
     finally:
         process.kill()
     assert "Trying to restart job" in (folder / "printed").read_text()
-    assert (folder / target).read_bytes() == (straight / target).read_bytes()
+    assert (folder / target).read_bytes() == straight

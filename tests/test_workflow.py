@@ -6,67 +6,20 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
+from snakemake_runs import COMMAND, TINY, edit, new_folder, planned, run, snakemake, train_by_hand
 
+from rlsp.cli import main
 from rlsp.config import ROOT
 
 pytestmark = pytest.mark.workflow
-TINY = ROOT / "tests" / "studies" / "tiny.yaml"
 TRAINED = ["rlsp-2-8.gaussian.s0", "frames-only.gaussian.s0", "rlsp-2-8.bicubic.s0"]
-
-
-def snakemake(folder, *arguments, study="study.yaml", check=True):
-    """Run Snakemake in a folder and return what it printed."""
-    command = [sys.executable, "-m", "snakemake", "--configfile", study, *arguments]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if check:
-        assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-def planned(folder, *arguments):
-    """Number of jobs of each rule that would run."""
-    printed = snakemake(folder, "--dry-run", *arguments)
-    if "Nothing to be done" in printed:
-        return {}
-    return {
-        rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE) if rule != "total"
-    }
-
-
-def new_folder(folder, data_root=None, **changes):
-    """Lay out a working folder as a clone has it, with the tiny study in it."""
-    folder.mkdir(parents=True)
-    for name in ("workflow", "profiles", "config", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    study = yaml.safe_load(TINY.read_text())
-    if data_root:
-        study["data_root"] = str(data_root)
-    (folder / "study.yaml").write_text(yaml.safe_dump({**study, **changes}))
-    return folder
-
-
-def edit(folder, change):
-    study = yaml.safe_load((folder / "study.yaml").read_text())
-    change(study)
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A folder in which the tiny study has been run."""
-    folder = new_folder(tmp_path_factory.mktemp("workflow") / "clone")
-    plan = planned(folder)
-    assert plan["train"] == 3
-    snakemake(folder, "--cores", "2")
-    return folder
 
 
 @pytest.fixture
@@ -77,9 +30,9 @@ def changeable(finished, tmp_path):
 
 def test_everything_a_user_expects_is_there(finished):
     results = finished / "results" / "tiny"
-    for run in TRAINED:
+    for trained in TRAINED:
         for name in ("model.safetensors", "training.csv", "provenance.json"):
-            assert (results / "weights" / run / name).stat().st_size > 0
+            assert (results / "weights" / trained / name).stat().st_size > 0
     scores = pd.read_csv(results / "tables" / "scores.csv")
     assert scores.groupby("run").size().to_dict() == dict.fromkeys([*TRAINED, *BASELINES], 6 * 2)
     for name in ("accuracy", "ablation", "runtime", "speed", "temporal", "complexity"):
@@ -176,28 +129,25 @@ def test_other_file_with_the_same_study_name_is_refused(changeable):
 
 
 def processes_below(pid):
-    import psutil
-
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_the_same(finished, tmp_path):
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(finished, tmp_path, monkeypatch):
     """Snakemake and its trainers get SIGKILL while they train; the same command again finishes the study."""
-    steps = {"steps": 400, "checkpoint_every": 20}
-    recipe = {**yaml.safe_load(TINY.read_text())["recipes"]["tiny"], **steps}
-    runs = yaml.safe_load(TINY.read_text())["runs"][:1]
-    changes = {"recipes": {"tiny": recipe}, "runs": runs}
-    target = "results/tiny/weights/rlsp-2-8.gaussian.s0/model.safetensors"
-    straight = new_folder(tmp_path / "straight", data_root=finished / "data", **changes)
-    snakemake(straight, "--cores", "1", target)
+    study = yaml.safe_load(TINY.read_text())
+    recipe = {**study["recipes"]["tiny"], "steps": 400, "checkpoint_every": 20}
+    changes = {"recipes": {"tiny": recipe}, "runs": study["runs"][:1], "data_root": str(finished / "data")}
+    target = f"results/tiny/weights/{TRAINED[0]}/model.safetensors"
+    straight = train_by_hand(new_folder(tmp_path / "straight", **changes), monkeypatch, TRAINED[0])
 
-    folder = new_folder(tmp_path / "killed", data_root=finished / "data", **changes)
-    command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", "1", target]
+    folder = new_folder(tmp_path / "killed", **changes)
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*COMMAND, "--cores", "1", target], cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
         deadline = time.monotonic() + 120
         while not list(folder.glob("results/tiny/training/*/state.pt")):
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -209,12 +159,12 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(finished, tmp_path):
         process.wait()
     assert not (folder / target).exists()
     snakemake(folder, "--cores", "1", target)
-    assert (folder / target).read_bytes() == (straight / target).read_bytes()
+    assert (folder / target).read_bytes() == straight
 
 
 def test_a_training_may_have_several_processes(finished, tmp_path):
     changes = {"training": {"processes": 2}, "runs": yaml.safe_load(TINY.read_text())["runs"][:1]}
-    folder = new_folder(tmp_path / "clone", data_root=finished / "data", **changes)
+    folder = new_folder(tmp_path / "clone", data_root=str(finished / "data"), **changes)
     target = Path("results/tiny/weights/rlsp-2-8.gaussian.s0/model.safetensors")
     snakemake(folder, "--cores", "2", str(target))
     provenance = json.loads((folder / target).with_name("provenance.json").read_text())
@@ -229,58 +179,45 @@ def test_snakemake_report(finished, tmp_path):
 def test_figures_from_a_folder_of_tables(finished, tmp_path):
     """The number-only figures come out the same from the tables alone."""
     tables = shutil.copytree(finished / "results" / "tiny" / "tables", tmp_path / "tables")
-    command = [
-        sys.executable,
-        "-m",
-        "rlsp",
-        "figures",
-        "--tables",
-        str(tables),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    run(tmp_path, "rlsp", "figures", "--tables", str(tables), "--output", str(tmp_path / "out"))
     drawn = finished / "results" / "tiny" / "figures" / "numbers"
     assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in drawn.glob("[!.]*")}
     for path in (tmp_path / "out").iterdir():
         assert path.read_bytes() == (drawn / path.name).read_bytes()
 
 
-def test_steps_by_hand_give_the_same(finished, tmp_path):
+def test_steps_by_hand_give_the_same(finished, tmp_path, monkeypatch):
     """The command line twins of the rules make the bytes that the rules made."""
-    study = tmp_path / "study.yaml"
-    content = yaml.safe_load(TINY.read_text())
-    study.write_text(yaml.safe_dump({**content, "data_root": str(tmp_path / "data")}))
-    run, dataset = TRAINED[0], "tiny-test"
+    monkeypatch.chdir(new_folder(tmp_path / "clone"))
+    trained, dataset = TRAINED[0], "tiny-test"
     steps = [
         ["pack", "tiny-train"], ["pack", dataset], ["degrade", "tiny-train", "gaussian"],
-        ["degrade", dataset, "gaussian"], ["flow", dataset], ["train", run], ["restore", run, dataset],
-        ["score", run, dataset],
+        ["degrade", dataset, "gaussian"], ["flow", dataset], ["train", trained], ["restore", trained, dataset],
+        ["score", trained, dataset],
     ]  # fmt: skip
-    for step in steps:
-        command = [sys.executable, "-m", "rlsp", step[0], "--study", str(study), *step[1:]]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    for path in (f"weights/{run}/model.safetensors", f"scores/{run}/{dataset}.csv"):
-        by_hand, by_rule = (root / "results" / "tiny" / path for root in (tmp_path, finished))
+    for name, *arguments in steps:
+        main([name, "--study", "study.yaml", *arguments])
+    for path in (f"weights/{trained}/model.safetensors", f"scores/{trained}/{dataset}.csv"):
+        by_hand, by_rule = (root / "results" / "tiny" / path for root in (Path.cwd(), finished))
         assert by_hand.read_bytes() == by_rule.read_bytes()
 
 
 def test_lint():
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    run(ROOT, "snakemake", "--lint")
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+# paper: tests/test_paper.py
+STUDIES_TO_PLAN = sorted(
+    path.stem for path in (ROOT / "config").glob("*.yaml") if path.stem not in ("catalogue", "paper")
+)
+
+
+@pytest.mark.parametrize("study", STUDIES_TO_PLAN)
 def test_every_study_of_the_repository_plans(study, tmp_path):
-    if study.stem in ("catalogue", "paper"):  # paper: tests/test_paper.py
-        return
-    folder = new_folder(tmp_path / "clone")
-    if study.stem == "small":
-        printed = snakemake(folder, "--dry-run", study=str(study), check=False)
+    folder, file = new_folder(tmp_path / "clone"), str(ROOT / "config" / f"{study}.yaml")
+    if study == "small":
+        printed = snakemake(folder, "--dry-run", study=file, check=False)
         assert "datasets.own-clips.path: expected a folder, there is none at training/clips" in printed
         for name in ("clips", "photographs"):
             (folder / "training" / name).mkdir(parents=True)
-    snakemake(folder, "--dry-run", study=str(study))
+    assert "report" in snakemake(folder, "--dry-run", study=file)

@@ -1,0 +1,175 @@
+"""`make gpu` and the folder that is carried to a bare machine, at tiny sizes on a processor."""
+
+import csv
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from rlsp.clips import read_png, write_png
+from rlsp.config import ROOT
+
+pytestmark = pytest.mark.slow
+STUDY = "tests/studies/tiny.yaml"
+RUN = "rlsp-2-8.gaussian.s0"
+spec = importlib.util.spec_from_file_location("gpu", ROOT / "tools" / "gpu.py")
+gpu = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gpu)
+
+
+def run(folder, *command, check=True):
+    """Run a command as on a bare machine; returns what it printed."""
+    bare = os.pathsep.join([str(ROOT / "tests" / "bare"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env={**os.environ, "PYTHONPATH": bare},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def pack(target, *arguments, check=True):
+    command = [sys.executable, str(ROOT / "tools" / "gpu_pack.py"), str(target), "--no-wheels", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def summary(folder):
+    (path,) = folder.glob("results/gpu/*/summary.csv")
+    return {(row["part"], row["what"]): (row["status"], row["result"]) for row in csv.DictReader(path.open())}
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A folder of noise."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        write_png(tmp_path / "My_Clip" / f"{number}.png", rng.integers(0, 256, (50, 83, 3)).astype(np.uint8))
+    return tmp_path / "My_Clip"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A folder as it is carried to a bare machine."""
+    folder = tmp_path_factory.mktemp("bare") / "pack"
+    pack(folder)
+    return folder
+
+
+def test_a_pack_holds_sources_and_the_middle_of_clips(clip, tmp_path):
+    target = tmp_path / "pack"
+    pack(target, "--clips", str(clip), "--frames", "4", "--side", "40")
+    pictures = sorted((target / "clips").rglob("*.png"))
+    assert [str(path.relative_to(target)) for path in pictures] == [
+        f"clips/my-clip/{n:08d}.png" for n in range(4)
+    ]
+    whole = read_png(clip / "2.png")
+    np.testing.assert_array_equal(read_png(pictures[2]), whole[5:45, 21:61])
+    study = yaml.safe_load((target / "clips.yaml").read_text())
+    assert study["datasets"]["packed-clips"]["path"] == "clips"
+    assert (target / "rlsp" / "models" / "rlsp.py").exists() and (target / "tests" / "conftest.py").exists()
+    weights = {".safetensors", ".pt", ".pth", ".npy"}
+    assert (
+        not [path for path in target.rglob("*") if path.suffix in weights]
+        and not (target / "results").exists()
+    )
+
+
+def test_a_pack_that_is_too_large_is_refused(clip, tmp_path):
+    refused = pack(tmp_path / "pack", "--clips", str(clip), "--limit", "0.1", check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {tmp_path}/pack: expected at most 0.1 MB, got ")
+    again = pack(tmp_path / "pack", check=False)
+    assert again.stderr == f"error: {tmp_path}/pack: expected a folder that is not there yet\n"
+
+
+@pytest.fixture(scope="module")
+def little(packed):
+    """One training of the tiny study, and an endless one."""
+    study = yaml.safe_load((ROOT / STUDY).read_text())
+    study |= {"ablation": [], "runs": [{**study["runs"][0], "models": ["rlsp-2-8"]}, study["runs"][2]]}
+    (packed / "little.yaml").write_text(yaml.safe_dump(study))
+    study["recipes"]["tiny"]["steps"] = 1_000_000
+    (packed / "endless.yaml").write_text(yaml.safe_dump({**study, "study": "endless"}))
+    return packed
+
+
+def test_every_part_runs_on_a_bare_machine(little):
+    printed = run(little, "tools/gpu.py", "--tiny", "--device", "cpu", "--study", "little.yaml")
+    rows = summary(little)
+    assert {status for status, _ in rows.values()} == {"ok"}
+    assert rows["tests", "pytest -m gpu"] == ("ok", "1 skipped")  # without a GPU
+    assert rows["times", "rlsp time"][1].endswith(" ok")
+    assert re.fullmatch(r"rlsp-2-8 \d+\.\d steps/s", rows["rates", "rlsp rate"][1])
+    assert rows["training", RUN][1].startswith("step 40 of 40, ")
+    assert f"| training | {RUN} | ok |" in printed and "| times | rlsp time | ok |" in printed
+    (folder,) = (little / "results" / "gpu").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "summary.csv", "provenance.json", "runtime.csv", "runtime-cases.csv", "training_rate.csv", "tests.log",
+        "times.log", "rates.log", "training.log",
+    }  # fmt: skip
+
+
+def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
+    command = ["tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
+    steps = set()
+    for _ in range(6):  # a busy machine may need the whole limit for its imports
+        run(little, *command, "--limit", "training=7", "--output", str(tmp_path / "results" / "gpu"))
+        status, result = summary(tmp_path)["training", RUN]
+        assert status == "stopped at its limit"
+        steps |= {
+            int(number.replace(",", "")) for number in re.findall(r"step ([\d,]+) of 1,000,000", result)
+        }
+        if len(steps) == 2:
+            break
+    assert min(steps) > 0 and len(steps) == 2
+
+
+def test_outcomes_are_counted_with_and_without_workers(tmp_path):
+    log = tmp_path / "tests.log"
+    log.write_text(
+        "$ pytest\n[gw0] [ 50%] PASSED tests/a.py::one \n$ pytest\n[gw0] [ 50%] PASSED tests/a.py::one \n"
+        "[gw1] [100%] FAILED tests/a.py::two \nSKIPPED [1] tests/a.py:3: no reason\nFAILED tests/a.py::two - x\n"
+    )
+    assert gpu.count_outcomes(log) == "1 failed, 1 passed"
+    log.write_text("$ pytest\ntests/a.py::one PASSED      [  5%]\ntests/a.py::two SKIPPED (no CUDA) [100%]\n")
+    assert gpu.count_outcomes(log) == "1 passed, 1 skipped"
+    assert gpu.count_outcomes(tmp_path / "none") == "no test"
+
+
+def test_a_part_at_its_limit_is_named_and_the_others_go_on(little, tmp_path):
+    command = ["tools/gpu.py", "times", "rates", "--tiny", "--device", "cpu", "--study", "little.yaml"]
+    output = ["--output", str(tmp_path / "results" / "gpu")]
+    printed = run(little, *command, "--limit", "times=0.5", *output)
+    assert (
+        "| times | rlsp time | stopped at its limit |" in printed and "| rates | rlsp rate | ok |" in printed
+    )
+
+
+def test_mistakes_are_one_line(little):
+    assert "expected parts of tests, times, rates, training, got all" in run(
+        little, "tools/gpu.py", "all", check=False
+    )
+    missing = run(little, "tools/gpu.py", "--device", "cuda", check=False)
+    assert missing == "error: device: expected a CUDA GPU, found none; set device: cpu\n"
+
+
+def test_every_module_but_downloads_is_imported_on_a_bare_machine():
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "rlsp").rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py", "download.py")
+    ]
+    run(ROOT, "-c", f"import importlib\nfor name in {names}: importlib.import_module(name)")
+
+
+def test_the_tests_are_collected_on_a_bare_machine():
+    printed = run(ROOT, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "gpu")
+    assert "error" not in printed.lower()
+    assert "test_graph_restores_what_a_cpu_does" in printed and "test_time_on_a_gpu" in printed

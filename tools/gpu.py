@@ -1,0 +1,267 @@
+"""Test, time and train on a GPU in parts, each under a limit of its own; nothing that was measured is lost in between.
+
+Runs in any environment with PyTorch: what a machine lacks beside it may lie as wheels in a folder ``wheels`` here
+(``tools/gpu_pack.py`` makes such a folder). Parts:
+
+- tests: ``pytest -m gpu``
+- times: ``rlsp time`` of the study's models
+- rates: ``rlsp rate`` of the study's trainings
+- training: ``rlsp train`` of the study's runs, one after the other; run it again to go on
+
+Everything is written to ``<output>/<device>/`` as it comes; a part that is run again replaces what it measured.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "build" / "site"  # where carried wheels are unpacked
+LIMITS = {"tests": 120, "times": 150, "rates": 120, "training": 150}  # seconds
+GRACE = 60  # seconds that a part may take to save, once it is asked to stop
+COLUMNS = ("part", "what", "status", "seconds", "result")
+
+
+def find_packages() -> None:
+    """Let this process and those it starts import the package of this folder, and the wheels carried with it."""
+    missing = (
+        importlib.util.find_spec("jsonschema") is None
+    )  # reads studies; the rest comes with PyTorch's usual ones
+    if missing and (ROOT / "wheels").is_dir() and not SITE.is_dir():
+        wheels = sorted(map(str, (ROOT / "wheels").glob("*.whl")))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"]
+        subprocess.run([*command, str(SITE), *wheels], check=True)
+    places = [str(ROOT), str(SITE)]
+    sys.path[:0] = places
+    os.environ["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+class Session:
+    """The parts that are run on one device, and their summary.
+
+    Parameters
+    ----------
+    studies : list of Path
+        Study files; each changes those before it.
+    device : str
+        "cuda" or "cpu".
+    folder : Path
+        Where results go.
+    tiny : bool
+        Measure as little as possible, to see that it runs.
+    """
+
+    def __init__(self, studies: list[Path], device: str, folder: Path, *, tiny: bool) -> None:
+        from rlsp.study import Study
+
+        self.study = Study.from_file(*studies)
+        self.options = [option for path in studies for option in ("--study", str(path))]
+        self.device, self.folder, self.tiny = device, folder, tiny
+        self.rows: list[dict[str, object]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, part: str, seconds: float) -> None:
+        """Run a part under a limit of so many seconds and add its rows to the summary."""
+        deadline = time.monotonic() + seconds
+        for what, command, result in self.commands(part):
+            left = deadline - time.monotonic()
+            started = time.monotonic()
+            status = "not started" if left <= 0 else self.call(part, command, left)
+            row = {
+                "part": part,
+                "what": what,
+                "status": status,
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            self.rows.append(row | {"result": result()})
+            self.write_summary()
+
+    def call(self, part: str, command: list[str], seconds: float) -> str:
+        """Run a command, its output going to a log; ask it to stop when its time is over. Returns how it ended."""
+        with (self.folder / f"{part}.log").open("a") as log:
+            log.write(f"$ {' '.join(command)}\n")
+            log.flush()
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            try:
+                return "ok" if process.wait(seconds) == 0 else f"failed with status {process.returncode}"
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGTERM)  # trainings save
+            try:
+                process.wait(GRACE)
+                return "stopped at its limit"
+            except subprocess.TimeoutExpired:
+                return "killed at its limit"
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+    def commands(self, part: str) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
+        """List the commands of a part: what it is about, the command, and what tells its result."""
+        rlsp, device = [sys.executable, "-m", "rlsp"], ["--device", self.device]
+        if part == "tests":
+            workers = ["-n", "4", "--dist", "loadfile"] if importlib.util.find_spec("xdist") else []
+            chosen = ["tests/test_models.py"] if self.tiny else []
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-v",
+                "-m",
+                "gpu",
+                "-p",
+                "no:cacheprovider",
+                *workers,
+                *chosen,
+            ]
+            yield "pytest -m gpu", command, lambda: count_outcomes(self.folder / "tests.log")
+        if part == "times":
+            table = self.folder / "runtime.csv"
+            little = ["--sizes", "16x16", "--repeats", "2", "--seconds", "0.1"] if self.tiny else []
+            models = [
+                name for name in self.study.timed_models() if name not in self.study.config["ablation"][:-1]
+            ]
+            chosen = ["--models", *models]  # rows of an ablation differ by columns of one layer
+            command = [*rlsp, "time", *self.options, *device, *chosen, *little, "--output", str(table)]
+            yield "rlsp time", command, lambda: count_statuses(table.with_name("runtime-cases.csv"))
+        if part in ("rates", "training"):
+            yield from self.data_commands(rlsp)
+        if part == "rates":
+            table = self.folder / "training_rate.csv"
+            little = ["--seconds", "0.05", "--rounds", "1"] if self.tiny else []
+            command = [*rlsp, "rate", *self.options, *device, *little, "--output", str(table)]
+            yield "rlsp rate", command, lambda: list_rates(table)
+        if part == "training":
+            for run in self.study.runs_of("trained"):
+                command = [*rlsp, "train", *self.options, *device, run.id]
+                yield run.id, command, lambda run=run: self.training_state(run.id)
+
+    def data_commands(self, rlsp: list[str]) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
+        """List the commands that make the training clips which are not there yet."""
+        sets = {(name, run.degradation) for run in self.study.runs_of("trained") for name in run.train_sets}
+        for name in sorted({name for name, _ in sets}):
+            if not self.study.clips(name).exists():
+                yield f"pack {name}", [*rlsp, "pack", *self.options, name], str
+        for name, degradation in sorted(sets):
+            if not self.study.lr(degradation, name).exists():
+                yield f"degrade {name}", [*rlsp, "degrade", *self.options, name, degradation], str
+
+    def training_state(self, run: str) -> str:
+        """Say how far a training has come: steps, and the PSNR (dB) of its last logged steps on training crops."""
+        import torch
+
+        state = self.study.training_folder(run) / "state.pt"
+        if not state.exists():
+            return "no checkpoint yet"
+        progress = torch.load(state, weights_only=True, map_location="cpu")["progress"]
+        steps = f"step {progress['step']:,} of {self.study.training(run)['recipe']['steps']:,}"
+        return steps + (f", {progress['rows'][-1]['psnr']:.2f} dB in training" if progress["rows"] else "")
+
+    def write_summary(self) -> None:
+        """Write ``summary.csv``, in which the rows of a part replace those of an earlier run."""
+        path, done = self.folder / "summary.csv", {row["part"] for row in self.rows}
+        before = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+        rows = [*[row for row in before if row["part"] not in done], *self.rows]
+        temporary = path.with_name("summary.csv.part")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(rows, key=lambda row: list(LIMITS).index(str(row["part"]))))
+        os.replace(temporary, path)
+
+
+def count_outcomes(log: Path) -> str:
+    """Count the outcomes of the last run of pytest -v in a log; one that was killed has told some."""
+    text = log.read_text().rpartition("$ ")[2] if log.exists() else ""
+    outcome = "(PASSED|FAILED|ERROR|SKIPPED)"  # pytest writes it behind the test, its workers before it
+    found = re.findall(rf" {outcome}(?: \(.*\))? +\[ *\d+%\]|%\] {outcome} tests/", text)
+    counts = Counter(behind or before for behind, before in found)
+    return ", ".join(f"{count} {outcome.lower()}" for outcome, count in sorted(counts.items())) or "no test"
+
+
+def count_statuses(table: Path) -> str:
+    """Count the statuses of timed cases, those that are well first."""
+    rows = list(csv.DictReader(table.open(newline=""))) if table.exists() else []
+    counts = Counter(row["status"] for row in rows)
+    return "; ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda name: name != "ok"))
+
+
+def list_rates(table: Path) -> str:
+    """List the steps a second of each model, the last that were measured."""
+    rows = list(csv.DictReader(table.open(newline=""))) if table.exists() else []
+    last = {row["model"]: row["steps_per_second"] for row in rows if row["loop"] == "rlsp"}
+    return ", ".join(f"{model} {float(rate):.1f} steps/s" for model, rate in last.items())
+
+
+def print_summary(path: Path) -> None:
+    """Print the summary as Markdown."""
+    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    for row in csv.DictReader(path.open(newline="")):
+        print("| " + " | ".join(row[column] for column in COLUMNS) + " |")
+
+
+def read_limit(text: str) -> tuple[str, float]:
+    """Read ``<part>=<seconds>``."""
+    part, _, seconds = text.partition("=")
+    if part not in LIMITS or not re.fullmatch(r"\d+(\.\d+)?", seconds):
+        raise argparse.ArgumentTypeError(
+            f"expected one of {', '.join(LIMITS)} and seconds, as in times=60, got {text}"
+        )
+    return part, float(seconds)
+
+
+def main() -> None:
+    """Run the command line; exit status 1 when a part failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(LIMITS)} (default: all)")
+    parser.add_argument(
+        "--study", type=Path, action="append", metavar="FILE", help="default: config/gpu.yaml"
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
+    parser.add_argument("--limit", type=read_limit, action="append", default=[], metavar="PART=SECONDS")
+    parser.add_argument("--output", type=Path, default=Path("results") / "gpu", help="default: results/gpu")
+    parser.add_argument(
+        "--tiny", action="store_true", help="measure as little as possible, to see that it runs"
+    )
+    args = parser.parse_args()
+    if unknown := [part for part in args.parts if part not in LIMITS]:
+        parser.error(f"expected parts of {', '.join(LIMITS)}, got {unknown[0]}")
+    find_packages()
+    from rlsp.devices import claim_device, describe_device
+    from rlsp.errors import one_line_errors
+    from rlsp.provenance import check_torch, describe_environment
+    from rlsp.reporting.reference import device_folder
+
+    with one_line_errors():
+        check_torch()
+        with claim_device(args.device) as where:  # given back at once: the parts take it themselves
+            name = describe_device(where)
+        folder = args.output.resolve() / device_folder(name)
+        studies = [path.resolve() for path in args.study or [ROOT / "config" / "gpu.yaml"]]
+        os.chdir(ROOT)  # data and results of a study lie in the folder in which it is run
+        session = Session(studies, args.device, folder, tiny=args.tiny)
+        provenance = {**describe_environment(), "device": name}
+        (folder / "provenance.json").write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+        limits = LIMITS | dict(args.limit)
+        for part in args.parts or LIMITS:
+            session.run(part, limits[part])
+    print_summary(folder / "summary.csv")
+    sys.exit(1 if any(str(row["status"]).startswith("failed") for row in session.rows) else 0)
+
+
+if __name__ == "__main__":
+    main()
