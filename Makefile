@@ -14,7 +14,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 CONFIGS ?=
 # Tests run in this many processes.
 WORKERS ?= auto
-PARALLEL = -n $(WORKERS) --dist loadfile
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
 .PHONY: help install demo study test test-slurm lint fetch figures reference readme clean

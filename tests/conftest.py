@@ -35,6 +35,11 @@ def pytest_ignore_collect(collection_path):
     return True if needed and not is_installed(needed) else None
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes long, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("workflow", "slow")))
+
+
 def pytest_report_header():
     missing = [f"{name} (no {package})" for name, package in NEEDED.items() if not is_installed(package)]
     return f"not collected: {', '.join(missing)}" if missing else None

@@ -83,7 +83,7 @@ def test_a_training_killed_under_another_scheduler_goes_on(finished, tmp_path, m
     path.write_text(yaml.safe_dump(edited))
     with (folder / "printed").open("w") as printed:
         process = subprocess.Popen(
-            [*COMMAND, target, "--workflow-profile", "profiles/cluster-generic"],
+            [*COMMAND, "--workflow-profile", "profiles/cluster-generic", "--", target],
             cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
