@@ -232,6 +232,7 @@ def test_a_speedup_is_a_bound_or_about_right(ratio, factor, is_bound, verdict):
 # ---- the ledger --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_accuracy_claim_has_a_row_for_each_protocol_and_one_of_them_is_closest(made):
     rows = made[1][made[1]["claim"] == "PSNR of RLSP 7-128 on Vid4, gaussian"]
     labels = [protocol_label(protocol) for protocol in LEDGER_PROTOCOLS]
@@ -246,6 +247,7 @@ def test_every_accuracy_claim_has_a_row_for_each_protocol_and_one_of_them_is_clo
     assert rows["verdict"].iloc[2].startswith("differs by -0.0")  # the cold start counts there
 
 
+@pytest.mark.slow
 def test_numbers_of_the_ledger_are_those_of_the_protocols(made):
     scores = pd.read_csv(made[0] / "scores.csv")
     rows = scores[(scores["model"] == "duf-52l") & (scores["crop"] == 8)]
@@ -255,6 +257,7 @@ def test_numbers_of_the_ledger_are_those_of_the_protocols(made):
         assert row["released_frames"] == f"{np.mean(means):.2f}"
 
 
+@pytest.mark.slow
 def test_a_wrong_value_turns_the_verdict(tmp_path, made):
     assert find(made[1], "PSNR of RLSP 7-256", VIDEO)["verdict"] == "reproduced"
     folder = write_made(tmp_path / "tables", released(LEVELS | {"rlsp-7-256": 27.60}))
@@ -336,6 +339,7 @@ def test_a_model_of_another_size_is_noticed(tmp_path):
     assert row["verdict"] == "published value unknown; differs by +36,896 from the calibration"
 
 
+@pytest.mark.slow
 def test_speed_is_compared_on_one_device_only(tmp_path):
     here = write_made(tmp_path / "tables", released(), made_runtime({"rlsp-7-128": 30.0}, device="A"))
     other = write_made(tmp_path / "b", released(study="b"), made_runtime({"duf-52l": 3000.0}, device="B"))
@@ -351,6 +355,7 @@ def test_speed_is_compared_on_one_device_only(tmp_path):
     assert row["verdict"] == "not comparable (published device not stated)"
 
 
+@pytest.mark.slow
 def test_a_speedup_on_a_cpu_says_so_and_does_not_count_where_there_is_a_gpu(tmp_path):
     pair, cpu = {"rlsp-7-128": 1000.0, "duf-52l": 60_000.0}, "Some Processor, 2 logical cores"
     here = write_made(tmp_path / "tables", released(), made_runtime(pair, device=cpu))
@@ -365,6 +370,7 @@ def test_a_speedup_on_a_cpu_says_so_and_does_not_count_where_there_is_a_gpu(tmp_
     assert row["verdict"] == "reproduced"
 
 
+@pytest.mark.slow
 def test_a_speedup_is_that_of_the_headline_with_its_range_over_the_ways(tmp_path):
     ways = {("eager", "fp32"): (3.0, 240.0), ("compile", "bf16"): (1.0, 60.0), ("graph", "bf16"): (1.0, 95.0)}
     rows = [
@@ -382,6 +388,7 @@ def test_a_speedup_is_that_of_the_headline_with_its_range_over_the_ways(tmp_path
     assert "3.00 ms (as built" in row["retrained"] and "0.50 to 3.00 ms over 4 ways" in row["retrained"]
 
 
+@pytest.mark.slow
 def test_a_model_that_failed_is_not_measured(tmp_path):
     folder = write_made(tmp_path / "tables", released(), made_runtime({"rlsp-7-128": 3.0}))
     cases = made_cases(made_runtime({"duf-52l": 1.0}), status="out of memory")
@@ -435,6 +442,7 @@ def write_ablation(folder, psnr, label=VIDEO, recipe="paper"):
     table.to_csv(folder / "ablation.csv", index=False)
 
 
+@pytest.mark.slow
 def test_the_order_of_an_ablation(tmp_path):
     folder = write_made(tmp_path / "released" / "tables", released())
     other = write_made(tmp_path / "paper" / "tables", [made_rows("rlsp-7-64", 26.0, origin="trained")])
@@ -449,6 +457,7 @@ def test_the_order_of_an_ablation(tmp_path):
     assert find(ledger(folder, [other]), "Adjacent frames")["verdict"] == "not measured yet"
 
 
+@pytest.mark.slow
 def test_the_order_by_tof_is_that_of_the_calibration(tmp_path, made):
     row = find(made[1], "Order in temporal")
     assert row["released_frames"].startswith("RLSP 7-256 0.17")
@@ -463,6 +472,7 @@ def test_the_order_by_tof_is_that_of_the_calibration(tmp_path, made):
     assert row["verdict"] == "published value unknown"
 
 
+@pytest.mark.slow
 def test_other_studies_fill_the_retrained_column_with_their_trained_runs_only(tmp_path):
     folder = write_made(tmp_path / "released" / "tables", released())
     trained = [

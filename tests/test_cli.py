@@ -80,6 +80,7 @@ def test_mistakes_are_one_line(tmp_path, arguments):
     assert end.value.code.startswith("error: ") and "\n" not in end.value.code
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_with_status_1_and_nothing_but_its_line():
     command = [sys.executable, "-m", "rlsp", "train", "no-such-run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -133,6 +134,7 @@ def test_frame_sizes_are_names_or_pixels(capsys):
         assert "expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_is_timed_and_swept_by_hand(tmp_path, quick_ceilings):
     study = ["--study", str(ROOT / "tests" / "studies" / "tiny.yaml")]
     quick = ["--sizes", "16x16", "--repeats", "1", "--output", str(tmp_path / "a.csv")]

@@ -16,7 +16,7 @@ from rlsp.errors import ConfigError, TrainingError
 from rlsp.training.distributed import check_shares, launch
 from rlsp.training.loop import STOP_EVERY
 
-pytestmark = pytest.mark.numerical
+pytestmark = [pytest.mark.numerical, pytest.mark.slow]
 
 
 def losses(weights):

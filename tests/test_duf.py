@@ -43,6 +43,7 @@ def test_defaults_are_the_largest_of_the_paper():
     assert count_parameters(build_model({"arch": "duf"})) == 5_821_952
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "gmac"), [(16, 630.2), (52, 3703.3)])
 def test_operations_for_a_full_hd_frame(layers, gmac):
     """Each weight is used once for each LR pixel of each frame it makes; then 25 taps for 16 x 3 numbers."""

@@ -63,6 +63,7 @@ def test_longer_clips_late_in_a_training_count_from_where_they_begin():
     assert list(phases(recipe | {"long_clips": None})) == [(1000, 10, 4)]
 
 
+@pytest.mark.slow
 def test_runs_add_up_and_without_a_rate_there_are_no_hours(paper):
     table = estimate_training(paper, rates())
     row = table.set_index(["model", "recipe"]).loc["rlsp-7-128", "paper"]

@@ -37,6 +37,8 @@ from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
 from rlsp.reporting.style import FADED, label_styles, save_figure, wrapped
 from rlsp.reporting.tables import read_timing
 
+pytestmark = pytest.mark.slow
+
 ONE_CLIP = [("photos", "coffee", 7)]
 
 

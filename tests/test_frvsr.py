@@ -393,6 +393,7 @@ RECIPE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["rgb", "y"])
 def test_the_trainer_fits_a_clip(tmp_path, output):
     row, column, color = np.indices((32, 32, 3))

@@ -120,6 +120,7 @@ def test_every_mode_restores_what_the_module_does(mode, spec):
     torch.testing.assert_close(modes[:, 0], whole, rtol=1e-4, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_many_models_are_compiled_in_one_process(monkeypatch):
     """Dynamo gives up after eight versions of one code object; each restorer has its own."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))

@@ -179,6 +179,7 @@ def contend(folder, barrier, results):
         results.put("two holders")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [False, True])
 def test_of_many_takers_at_the_same_instant_one_wins(tmp_path, left):
     context = multiprocessing.get_context("fork")

@@ -16,6 +16,7 @@ def hold(megabytes):
     torch.ones(int(megabytes * 1e6), dtype=torch.uint8)
 
 
+@pytest.mark.slow
 def test_growth_is_that_of_each_process_alone(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
     with MemoryProbe("test_memory:hold") as probe:
@@ -32,6 +33,7 @@ def test_growth_is_that_of_each_process_alone(monkeypatch):
     assert abs(again - small) < 10
 
 
+@pytest.mark.slow
 def test_what_a_rehearsal_keeps_is_not_counted(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
     with MemoryProbe("test_memory:keep") as probe:

@@ -3,11 +3,13 @@
 import re
 
 import pandas as pd
+import pytest
 from made_tables import write_made
 
 from rlsp.reporting.readme import precisions_block, rates_block, speed_block, study_block
 
 
+@pytest.mark.slow
 def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
     write_made(tmp_path, seeds=(0, 1, 2), degradations=("gaussian", "bicubic"), long_name=False)
     block = study_block(tmp_path)
@@ -26,6 +28,7 @@ def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
     assert re.search(r"gaussian input and bicubic input; mean over clips; .*; 600 steps", block)
 
 
+@pytest.mark.slow
 def test_the_authors_own_numbers_stand_in_brackets(tmp_path):
     write_made(tmp_path, long_name=False)
     plain, beside = study_block(tmp_path), study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65})
@@ -52,6 +55,7 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     assert "medians of 3 rounds of 10 to 1,200 steps" in rates_block(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_model_has_its_plain_and_its_fastest_time(tmp_path):
     write_made(tmp_path, long_name=False)
     timing = pd.read_csv(tmp_path / "tables" / "runtime_summary.csv")

@@ -13,6 +13,8 @@ from rlsp.errors import DataError
 from rlsp.reporting.figures import redraw_figures
 from rlsp.reporting.reference import copy_reference
 
+pytestmark = pytest.mark.slow
+
 REFERENCES = sorted((ROOT / "results" / "reference").glob("*/*/tables"))
 
 

@@ -419,6 +419,7 @@ def test_released_checkpoints_are_read(mirror, tmp_path, name, parameters):
     assert sum(tensor.numel() for tensor in model.parameters()) == parameters
 
 
+@pytest.mark.slow
 @pytest.mark.mirror
 def test_released_weights_give_the_released_pixels(mirror, tmp_path):
     spec = {"arch": "rlsp", "layers": 7, "filters": 64, "output": "y"}

@@ -65,6 +65,7 @@ def test_readme_links_lead_somewhere():
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.slow
 def test_readme_numbers_are_those_of_the_reference_tables():
     from rlsp.reporting.readme import fill_readme
 

@@ -85,6 +85,7 @@ def read(path):
     return list(csv.DictReader(path.open()))
 
 
+@pytest.mark.slow
 def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path, quick_ceilings):
     table, outcomes = tmp_path / "runtime" / "cpu.csv", tmp_path / "runtime" / "cpu-cases.csv"
     time_models(SPECS, table, outcomes, study="test", timing=QUICK, device="cpu")
@@ -171,6 +172,7 @@ def test_headline_of_a_gpu(monkeypatch):
     assert {case.lr_size for case in listed} == {(270, 480)}
 
 
+@pytest.mark.slow
 def test_clock_is_right(in_process):
     frame, clip, batch = (
         made_case("Sleeper"),
@@ -212,6 +214,7 @@ def test_warm_up_goes_on_until_the_time_is_stable(in_process, monkeypatch):
     assert timed.warm_up(3, 0.0) == (2, False)
 
 
+@pytest.mark.slow
 def test_one_that_fails_spoils_nothing(in_process, tmp_path):
     specs = {name: {"arch": f"made_models:{name}"} for name in ("Failing", "Breaking", "Sleeper")}
     table, listed = tmp_path / "a.csv", tmp_path / "a-cases.csv"
@@ -223,6 +226,7 @@ def test_one_that_fails_spoils_nothing(in_process, tmp_path):
     assert {row["model"] for row in read(table) if row["boundary"] == "network"} == {"Sleeper"}
 
 
+@pytest.mark.slow
 def test_one_that_finds_no_room_is_timed_alone(in_process, monkeypatch):
     monkeypatch.setattr(Greedy, "live", 2)
     greedy, other = made_case("Greedy"), made_case("Sleeper")
@@ -250,6 +254,7 @@ class Full(Sleeper):
         raise MemoryError("you tried to allocate too much")
 
 
+@pytest.mark.slow
 def test_memory_that_cannot_be_had_is_a_status(monkeypatch):
     """In a process of its own, where nothing else is lost."""
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
@@ -276,6 +281,7 @@ def test_floors_are_operations_and_bytes_over_what_the_device_can_do(in_process,
     )
 
 
+@pytest.mark.slow
 def test_state_of_the_device_is_noted(in_process, monkeypatch, tmp_path):
     """A frame takes half a joule, and the counter shows steps of two."""
     frames = []

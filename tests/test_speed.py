@@ -209,6 +209,7 @@ def points_of(axis):
     }
 
 
+@pytest.mark.slow
 def test_measured_points_are_filled_those_with_a_published_psnr_hollow_and_the_published_ones_apart(speed):
     figure = drawn(frames(FRAMES), times(), study_of(), read_published(), published_points())
     measured, apart = figure.axes
@@ -241,6 +242,7 @@ def test_the_title_names_device_size_precision_and_mode():
         assert fact in title
 
 
+@pytest.mark.slow
 def test_where_names_do_not_fit_a_legend_has_them():
     rows = [(f"rlsp-7-{64 + n}", 27.0 + n / 5000, "gaussian") for n in range(25)]
     runtime = times({model: 3.0 + n / 500 for n, (model, *_) in enumerate(rows)})

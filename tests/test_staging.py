@@ -105,6 +105,7 @@ def test_variables_are_those_of_the_job(manifest, tmp_path, monkeypatch, capsys)
     )
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_copy_once(manifest, tmp_path):
     jobs = [staging_process(manifest, tmp_path / "disk", 0.5) for _ in range(2)]
     outputs = [job.communicate(timeout=60) for job in jobs]

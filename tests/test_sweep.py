@@ -28,6 +28,7 @@ def test_a_model_of_another_kind_is_refused():
         list_sweep("frvsr", {"arch": "frvsr", "blocks": 3, "filters": 64}, "cpu")
 
 
+@pytest.mark.slow
 def test_every_sample_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "LR_SIZES", {"cpu": [(8, 8), (16, 16)]})
     monkeypatch.setattr(sweep, "CLIP_LENGTHS", [1, 8])

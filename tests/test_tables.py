@@ -50,6 +50,7 @@ def write_scores(folder, scores):
     return folder / "scores.csv"
 
 
+@pytest.mark.slow
 def test_every_summary_is_written_and_parses(made):
     for name in SUMMARIES:
         table = pd.read_csv(made / f"{'runtime_summary' if name == 'runtime' else name}.csv")
@@ -78,6 +79,7 @@ def check_tex(text):
         assert not re.search(r"(?<!\\)[_%#$](?!\\pm)", re.sub(r"\$\\pm\$|\\label.*", "", table))
 
 
+@pytest.mark.slow
 def test_accuracy_equals_hand_computed_values(made):
     scores = pd.read_csv(made / "scores.csv")
     accuracy = pd.read_csv(made / "accuracy.csv")
@@ -235,6 +237,7 @@ def test_methods_with_other_frames_are_marked_as_not_comparable(tmp_path):
     assert "not comparable" in (tmp_path / "tables" / "accuracy.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_version_has_no_cases_and_no_cost_curves_and_still_all_tables(made, tmp_path):
     old = tmp_path / "tables"
     old.mkdir()

@@ -199,6 +199,7 @@ def test_complexity_counts_convolutions_and_matrix_products_once_per_frame_size(
     assert len(section.rows) == 1
 
 
+@pytest.mark.slow
 def test_the_readme_names_the_frames_whose_times_it_shows(tmp_path):
     from made_tables import write_made
 

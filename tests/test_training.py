@@ -71,6 +71,7 @@ training.train(make_spec(), lr_manifests=[Path({lr!r})], hr_manifests=[Path({hr!
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("die_after", "die_in"), [(8, -1), (-1, 6), (-1, 1)])
 def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
     manifests, tmp_path, die_after, die_in

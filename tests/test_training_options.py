@@ -64,6 +64,7 @@ def test_moving_average_is_the_closed_form():
         assert not torch.equal(tensor, now[name])
 
 
+@pytest.mark.slow
 def test_a_training_with_everything_on_resumes_exactly(manifests, tmp_path, monkeypatch):
     """Average, long clips, turned crops: stopped in the middle of a log window, it ends with the same bytes."""
     spec = make_spec(
@@ -161,6 +162,7 @@ def test_bf16_keeps_weights_and_loss_in_fp32():
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_step_is_the_eager_one(monkeypatch):
     monkeypatch.setitem(SMALL, "layers", 2)  # compiling takes some seconds for each layer and frame
@@ -378,6 +380,7 @@ run_training({{"lr_manifests": lr, "hr_manifests": hr}}, root, "run",
 """
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_whole_job_saves_although_its_readers_get_it_too(manifests, tmp_path):
     script = SIGNALLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
     process = subprocess.Popen(

@@ -387,6 +387,7 @@ def test_pictures_to_video(run, tmp_path):
 # ---- streaming ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_frame_of_delay_and_no_more_kept():
     import gc
     import weakref
