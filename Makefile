@@ -12,16 +12,22 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 # Further configuration files that change the study's, such as one with your own folders.
 CONFIGS ?=
+# Parts of make gpu, and study files for it instead of config/gpu.yaml.
+PARTS ?=
+GPU_STUDIES ?=
 # Tests run in this many processes.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
-.PHONY: help install demo study test test-slurm lint fetch figures reference readme clean
+.PHONY: help install demo study test test-fast test-isa test-slurm gpu lint fetch figures reference readme clean
 
 help:
 	@echo 'make demo                       train, measure and report the demo study'
-	@echo 'make test                       run the tests'
+	@echo 'make test                       run the linters and all tests'
+	@echo 'make test-fast                  those that take no minutes, in one minute'
+	@echo 'make test-isa                   the numerical ones at each level of vector instructions'
+	@echo 'make gpu PARTS="tests times"    test, time and train on a GPU; by default also rates and training'
 	@echo 'make test-slurm                 run a study on a Slurm of one node (installs it: Debian, as root)'
 	@echo 'make lint                       run the linters'
 	@echo 'make study STUDY=released       run config/released.yaml (or small, or paper)'
@@ -29,7 +35,7 @@ help:
 	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
 	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
 	@echo 'make readme                     fill the numbers of the README from results/reference'
-	@echo 'Variables: PYTHON=python3.12  CORES=8  TORCH_INDEX=<URL>  CONFIGS=mine.yaml'
+	@echo 'Variables: PYTHON=python3.12  CORES=8  WORKERS=4  TORCH_INDEX=<URL>  CONFIGS=mine.yaml'
 
 install: $(INSTALLED)
 
@@ -58,6 +64,10 @@ test-fast: $(INSTALLED) lint
 
 test-isa: $(INSTALLED)
 	$(BIN)/python tools/isa.py
+
+# Without an environment of our own it takes whichever has PyTorch: make gpu PYTHON=python3.12
+gpu:
+	$(if $(wildcard $(INSTALLED)),$(BIN)/python,$(PYTHON)) tools/gpu.py $(PARTS) $(addprefix --study ,$(GPU_STUDIES))
 
 test-slurm: $(INSTALLED)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -m slurm -v tests/slurm

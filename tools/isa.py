@@ -41,20 +41,15 @@ def available_levels() -> list[str]:
 def run_tests(level: str, threads: int, arguments: list[str]) -> dict[str, object]:
     """Run the tests at a level; returns a row of `COLUMNS`, without the device."""
     limits = {**LEVELS[level][0], "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    workers = (os.cpu_count() or 1) // threads
+    parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-m",
-            "numerical",
-            f"--junitxml={report}",
-            *arguments,
-        ]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "numerical", f"--junitxml={report}"]
         started = time.monotonic()
-        done = subprocess.run(command, env={**os.environ, **limits}, stdout=sys.stderr)
+        done = subprocess.run(
+            [*command, *parallel, *arguments], env={**os.environ, **limits}, stdout=sys.stderr
+        )
         seconds = time.monotonic() - started
         if not report.exists():
             sys.exit(f"error: pytest ended with status {done.returncode} and no report")
