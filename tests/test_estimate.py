@@ -11,6 +11,7 @@ from rlsp.estimate import (
     clip_shapes,
     download_bytes,
     estimate_disk,
+    estimate_hours,
     estimate_study,
     estimate_training,
     hours_of_all,
@@ -121,6 +122,16 @@ def test_each_device_has_hours_of_its_own_and_a_sum_only_where_all_are_known(dem
     text = estimate_study(demo, known)
     assert "hours<br>a, 1 thread" in text and "rate of<br>b, 1 thread" in text
     assert total(table, "runs") == 7
+
+
+def test_hours_in_auto_are_those_of_the_faster_precision(demo):
+    """Which "auto" takes on the device that it was measured on; a named precision is never another's."""
+    known = rates(rate(speed=9.0, precision="bf16"), rate(speed=2.0, precision="fp32"))
+    recipe = demo.config["recipes"]["demo"]
+    gmac = training_gmac(demo.model("rlsp-3-32"), recipe)
+    for asked, expected in (("auto", "bf16"), ("fp32", "fp32"), ("bf16", "bf16")):
+        ((_, _, rate_of),) = estimate_hours(demo, "rlsp-3-32", recipe | {"precision": asked}, gmac, known)
+        assert f", {expected}, " in rate_of
 
 
 def test_space_of_reds_is_that_of_its_pixels(paper):

@@ -85,6 +85,8 @@ def test_a_pack_that_is_too_large_is_refused(clip, tmp_path):
     refused = pack(tmp_path / "pack", "--clips", str(clip), "--limit", "0.1", check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: {tmp_path}/pack: expected at most 0.1 MB, got ")
+    assert not (tmp_path / "pack").exists()
+    (tmp_path / "pack").mkdir()
     again = pack(tmp_path / "pack", check=False)
     assert again.stderr == f"error: {tmp_path}/pack: expected a folder that is not there yet\n"
 

@@ -368,12 +368,15 @@ def test_asking_for_a_gpu_without_one():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("grid", [False, True])
-def test_time_on_a_gpu(tmp_path, grid):
-    timing = Timing(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)
+def test_time_on_a_gpu(tmp_path, monkeypatch, grid):
     specs = SPECS | {"frvsr": {"arch": "frvsr", "blocks": 1, "filters": 8}}
-    time_models(
-        specs, tmp_path / "cuda.csv", tmp_path / "cases.csv", study="test", timing=timing, device="cuda"
-    )
-    rows = read(tmp_path / "cases.csv")
+    if grid:  # of everything two, as torch.compile takes seconds for each case
+        specs = {"small": SPECS["small"]}
+        monkeypatch.setattr(cases, "available_precisions", lambda device: ["fp32", "bf16"])
+        monkeypatch.setattr(cases, "GRID_BATCHES", (2,))
+    timing = Timing(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)
+    table, listed = tmp_path / "cuda.csv", tmp_path / "cases.csv"
+    time_models(specs, table, listed, study="test", timing=timing, device="cuda")
+    rows = read(listed)
     assert {row["status"] for row in rows} == {"ok"}
-    assert {row["mode"] for row in rows} >= {"eager-nchw", "eager", "graph"}
+    assert {row["mode"] for row in rows} >= {"eager-nchw", "eager", "graph", *(["compile"] if grid else [])}

@@ -30,6 +30,7 @@ from rlsp.reporting.tables import (
     write_tables,
 )
 from rlsp.reporting.timing import summarise_runtime
+from rlsp.reporting.wide import training_budget
 
 SUMMARIES = (
     *("accuracy", "leave_one_clip_out", "ablation", "runtime", "complexity", "temporal"),
@@ -326,3 +327,18 @@ def test_a_gain_of_nothing_has_no_minus():
     assert number_text(-0.004, 2, 0.01, sign="+") == "+0.00 ± 0.01"
     assert number_text(-0.006, 2, sign="+") == "-0.01"
     assert number_text(27.455, 2) == f"{27.455:.2f}"
+
+
+def test_a_budget_names_the_precision_that_was_taken():
+    """That of the logs, where the recipe leaves it to the device; of logs from before, the recipe's own."""
+    recipe = {"batch": 2, "crop": 16, "frames": 8, "precision": "auto"}
+    training = pd.DataFrame(
+        {"recipe": "quick", "run": ["a", "b"], "step": 600, "precision": ["fp32", "bf16"]}
+    )
+    sees = "quick 600 steps of 2 crops, 16x16 LR pixels and 8 frames"
+    assert training_budget(training, {"quick": recipe}) == f"{sees} in bf16 and fp32"
+    assert training_budget(training[:1], {"quick": recipe}) == f"{sees} in fp32"
+    older = training.drop(columns="precision")
+    assert training_budget(older, {"quick": recipe | {"precision": "bf16"}}) == f"{sees} in bf16"
+    assert training_budget(older, {"quick": recipe}) == sees
+    assert training_budget(older, {}) == "quick 600 steps"

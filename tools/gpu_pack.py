@@ -131,6 +131,16 @@ def check_size(target: Path, limit: float) -> float:
     return total
 
 
+def make_pack(args: argparse.Namespace) -> None:
+    """Fill the folder."""
+    copy_sources(args.target)
+    if args.clips:
+        copy_clips(args.clips, args.target / "clips", frames=args.frames, side=args.side)
+        (args.target / "clips.yaml").write_text(STUDY)
+    if not args.no_wheels:
+        download_wheels(args.target / "wheels", args.python)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -149,13 +159,12 @@ def main() -> None:
     with one_line_errors():
         if args.target.exists():
             raise DataError(f"{args.target}: expected a folder that is not there yet")
-        copy_sources(args.target)
-        if args.clips:
-            copy_clips(args.clips, args.target / "clips", frames=args.frames, side=args.side)
-            (args.target / "clips.yaml").write_text(STUDY)
-        if not args.no_wheels:
-            download_wheels(args.target / "wheels", args.python)
-        print(f"{args.target}: {check_size(args.target, args.limit):.1f} MB")
+        try:
+            make_pack(args)
+            print(f"{args.target}: {check_size(args.target, args.limit):.1f} MB")
+        except BaseException:
+            shutil.rmtree(args.target, ignore_errors=True)
+            raise
 
 
 if __name__ == "__main__":
