@@ -165,8 +165,8 @@ def test_bf16_keeps_weights_and_loss_in_fp32():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
-    reason="torch.compile makes code that does not build here",
+    os.environ.get("ATEN_CPU_CAPABILITY") == "default",
+    reason="what torch.compile makes at this level does not build",
 )
 def test_compiled_step_is_the_eager_one(monkeypatch):
     monkeypatch.setitem(SMALL, "layers", 2)  # compiling takes some seconds for each layer and frame
