@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -131,6 +132,31 @@ def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
         if len(steps) == 2:
             break
     assert min(steps) > 0 and len(steps) == 2
+
+
+def test_stopped_itself_it_stops_its_part_which_saves(little, tmp_path):
+    """As `timeout` or a scheduler stops it."""
+    output = tmp_path / "results" / "gpu"
+    command = [sys.executable, "tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
+    state = little / "results" / "endless" / "training"
+    before = {path: path.stat().st_mtime_ns for path in state.glob("*/state.pt")}
+    process = subprocess.Popen(
+        [*command, "--output", str(output)],
+        cwd=little,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log, deadline = output / "log", time.monotonic() + 60
+    while not log.exists() or "step/s" not in log.read_text():  # it trains
+        assert process.poll() is None and time.monotonic() < deadline
+        log = next(output.glob("*/training.log"), log)
+        time.sleep(0.2)
+    process.terminate()
+    assert "stopped by SIGTERM" in process.communicate(timeout=60)[1] and process.returncode == 1
+    after = {path: path.stat().st_mtime_ns for path in state.glob("*/state.pt")}
+    assert after and after != before
+    assert "stopped by SIGTERM at step" in log.read_text()
 
 
 def test_outcomes_are_counted_with_and_without_workers(tmp_path):

@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,16 +98,10 @@ class Session:
             try:
                 return "ok" if process.wait(seconds) == 0 else f"failed with status {process.returncode}"
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM)  # trainings save
-            try:
-                process.wait(GRACE)
-                return "stopped at its limit"
-            except subprocess.TimeoutExpired:
-                return "killed at its limit"
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                return stop(process)
+            except BaseException:  # we are asked to stop ourselves
+                stop(process)
+                raise
 
     def commands(self, part: str) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
         """List the commands of a part: what it is about, the command, and what tells its result."""
@@ -182,6 +177,20 @@ class Session:
         os.replace(temporary, path)
 
 
+def stop(process: subprocess.Popen) -> str:
+    """Ask a process to stop, give it time to save, and end it with all that it started; returns how it ended."""
+    process.send_signal(signal.SIGTERM)  # trainings save
+    try:
+        process.wait(GRACE)
+        return "stopped at its limit"
+    except subprocess.TimeoutExpired:
+        return "killed at its limit"
+    finally:
+        with suppress(ProcessLookupError):  # nothing is left of it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def count_outcomes(log: Path) -> str:
     """Count the outcomes of the last run of pytest -v in a log; one that was killed has told some."""
     text = log.read_text().rpartition("$ ")[2] if log.exists() else ""
@@ -240,6 +249,7 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := [part for part in args.parts if part not in LIMITS]:
         parser.error(f"expected parts of {', '.join(LIMITS)}, got {unknown[0]}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     find_packages()
     from rlsp.devices import claim_device, describe_device
     from rlsp.errors import one_line_errors
