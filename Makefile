@@ -17,7 +17,8 @@ PARTS ?=
 GPU_STUDIES ?=
 # Tests run in this many processes.
 WORKERS ?= auto
-PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# One that crashes ends them all: pytest-xdist waits forever for the last tests after it has replaced one.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
 .PHONY: help install demo study test test-fast test-isa test-slurm gpu lint fetch figures reference readme clean

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsp.config import FRAME_SIZES, PRECISIONS, ROOT, check_known
-from rlsp.errors import DataError, one_line_errors
+from rlsp.errors import ConfigError, DataError, one_line_errors
 from rlsp.provenance import check_torch
 from rlsp.study import Study
 
@@ -118,8 +119,11 @@ def rate_command(args: argparse.Namespace) -> None:
         count = len(run.train_sets)
         manifests = study.train_hr(run.id)[:count], study.train_lr(run.id)[:count]
         trainings.append((run.model, study.training(run.id), *manifests))
+    if not trainings:
+        raise ConfigError(f"study {study.name}: expected a study that trains, it has no run with a recipe")
     rows = []
-    for row in measure_rates(
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # leaves no pictures behind
+    for of_model in measure_rates(
         trainings,
         device=args.device or study.config["device"],
         workers=study.config["training"]["workers"],
@@ -127,9 +131,9 @@ def rate_command(args: argparse.Namespace) -> None:
         seconds=args.seconds,
         rounds=args.rounds,
     ):
-        rows.append(row)
-        path = args.output or OWN_RATES / device_folder(row["device"]) / "training_rate.csv"
-        write_rates(path, rows)  # each time: a run that is killed has lost little
+        rows += of_model
+        path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"
+        write_rates(path, rows)  # each time: a run that is killed has lost one model
     print(path)
 
 

@@ -129,8 +129,8 @@ def available_precisions(device: str) -> list[str]:
     Returns
     -------
     list of str
-        Out of "fp32", "tf32", "bf16" and "fp16", in this order. A CPU whose instructions PyTorch does not
-        tell (its older versions) has fp32 only.
+        Out of "fp32", "tf32", "bf16" and "fp16", in this order. A CPU of whose instructions PyTorch tells nothing
+        has fp32 only; its older versions tell less.
     """
     where = torch.device(device)
     if where.type == "cuda":
@@ -245,6 +245,19 @@ def describe_device(device: str) -> str:
     if is_gpu(device):
         return torch.cuda.get_device_name(torch.device(device))
     return f"{describe_processor(vector_set())}, {os.cpu_count()} logical cores"
+
+
+def keep_compiled_code_apart() -> None:
+    """Let torch.compile cache the code it makes for a processor in a folder named after its vector instructions.
+
+    Inductor finds code by what is computed, not by the length of vectors: code made for another length (by another node
+    with the same folder, or under ``ATEN_CPU_CAPABILITY``) writes past its buffers. To be called before compiling.
+    """
+    level = torch.backends.cpu.get_cpu_capability().lower().replace(" ", "-")
+    default = Path(tempfile.gettempdir()) / f"torchinductor-{os.getuid()}"
+    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default)
+    if folder.name != level:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / level)
 
 
 def vector_set() -> str:

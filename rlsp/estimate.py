@@ -155,12 +155,12 @@ def estimate_hours(
 
     The rate of the very model, batch, crop and frames is taken where there is one. Else the multiply-
     accumulates a second of the closest measured training are: same kind of model before another kind, then
-    the closest count a step. Another precision is never taken; of "auto" it is the faster one.
+    the closest count a step. Another precision is never taken; for "auto" see `auto_precision`.
     """
     precision, execution = recipe.get("precision", "fp32"), recipe.get("execution", "eager")
     found = []
     for (device, threads), rows in rates.groupby(["device", "threads"], sort=False):
-        rows = rows[rows["precision"] == (fastest_precision(rows) if precision == "auto" else precision)]
+        rows = rows[rows["precision"] == (auto_precision(rows) if precision == "auto" else precision)]
         if (rows["execution"] == execution).any():
             rows = rows[rows["execution"] == execution]
         if rows.empty:
@@ -175,9 +175,15 @@ def estimate_hours(
     return found
 
 
-def fastest_precision(rows: pd.DataFrame) -> str:
-    """Return the precision of the most multiply-accumulates a second, which "auto" takes on that device."""
-    return rows["precision"][(rows["gmac_per_step"] * rows["steps_per_second"]).idxmax()]
+def auto_precision(rows: pd.DataFrame) -> str:
+    """Return the precision that "auto" is likely to take on the device of these rows.
+
+    That is bf16 if one was measured, unless it was slower than fp32 at the same training: then it is emulated there.
+    """
+    same = ["model", "execution", "batch", "crop", "frames"]
+    rates = rows.pivot_table("steps_per_second", same, "precision").reindex(columns=["bf16", "fp32"])
+    is_measured, is_slower = rates["bf16"].notna().any(), (rates["bf16"] < rates["fp32"]).any()
+    return "bf16" if is_measured and not is_slower else "fp32"
 
 
 def closest_rate(

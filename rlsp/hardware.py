@@ -115,10 +115,12 @@ def warn_if_emulated(precision: str, device: str) -> None:
     """
     if precision in available_precisions(device):
         return
-    plain, emulated = (_convolution_seconds(device, name) for name in ("fp32", precision))
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they are
+        plain, emulated = (_convolution_seconds(device, name) for name in ("fp32", precision))
     print(
         f"warning: precision {precision}: {describe_device(device)} has no instructions for it; a convolution, forward "
-        f"and backward, took {emulated / plain:.1f} times as long as in fp32; precision: auto takes fp32 here",
+        f"and backward, took {emulated / plain:.1f} times as long as in fp32; precision: auto takes fp32 where a "
+        "training begins",
         file=sys.stderr,
         flush=True,
     )
@@ -285,7 +287,7 @@ class DeviceMonitor:
     def energy_j(self) -> float | None:
         """Read the energy that the GPU has used since its driver was loaded, in joules.
 
-        The counter moves in steps of some tens of milliseconds: take differences over seconds.
+        The counter moves in steps of some tens of milliseconds: take differences between two steps, or over seconds.
         """
         return _divided(self._ask(["nvmlDeviceGetTotalEnergyConsumption"], self._handle), 1000)  # NVML: mJ
 

@@ -19,6 +19,7 @@ from rlsp.devices import (
     available_precisions,
     is_gpu,
     is_out_of_memory,
+    keep_compiled_code_apart,
     matrix_precision,
     native_precision,
 )
@@ -123,6 +124,7 @@ class FrameRestorer:
         self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
         self._advance = self.model.step
         if self.execution.mode == "compile":
+            keep_compiled_code_apart()
             self._advance = torch.compile(_with_own_code(self.model.step), dynamic=False, fullgraph=True)
         self._carry: Any = None
         self._recorded: _RecordedFrame | None = None

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import tempfile
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before torch is imported
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -23,6 +25,14 @@ NEEDED = {
     "test_packing.py": "av",
     "test_upscaling.py": "av",
 }
+
+
+def pytest_configure(config):
+    """Keep compiled code for this run only, in a folder that workers inherit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="compiled-")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def is_installed(package):
@@ -55,6 +65,14 @@ def pytest_runtest_setup(item):
         available = available_precisions("cpu")
         if mark.args[0] not in available:
             pytest.skip(f"this processor multiplies in {', '.join(available)} only, not in {mark.args[0]}")
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Threads as they were: a training sets its recipe's, in this process too."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -124,14 +124,24 @@ def test_each_device_has_hours_of_its_own_and_a_sum_only_where_all_are_known(dem
     assert total(table, "runs") == 7
 
 
-def test_hours_in_auto_are_those_of_the_faster_precision(demo):
-    """Which "auto" takes on the device that it was measured on; a named precision is never another's."""
-    known = rates(rate(speed=9.0, precision="bf16"), rate(speed=2.0, precision="fp32"))
-    recipe = demo.config["recipes"]["demo"]
+@pytest.mark.parametrize(
+    ("measured", "asked", "expected"),
+    [
+        ([("bf16", 9.0), ("fp32", 2.0)], "auto", "bf16"),
+        ([("bf16", 9.0), ("fp32", 2.0)], "fp32", "fp32"),
+        ([("bf16", 1.0), ("fp32", 2.0)], "auto", "fp32"),  # emulated
+        ([("bf16", 1.0), ("fp32", 2.0)], "bf16", "bf16"),
+        ([("fp32", 2.0)], "auto", "fp32"),
+        ([("bf16", 1.0), ("tf32", 9.0)], "auto", "bf16"),
+    ],
+)
+def test_hours_are_those_of_the_precision_that_is_asked_for(demo, measured, asked, expected):
+    """Of "auto" the one that it takes on the device that was measured; models are compared with themselves."""
+    known = rates(*(rate(speed=speed, precision=name) for name, speed in measured))
+    recipe = demo.config["recipes"]["demo"] | {"precision": asked}
     gmac = training_gmac(demo.model("rlsp-3-32"), recipe)
-    for asked, expected in (("auto", "bf16"), ("fp32", "fp32"), ("bf16", "bf16")):
-        ((_, _, rate_of),) = estimate_hours(demo, "rlsp-3-32", recipe | {"precision": asked}, gmac, known)
-        assert f", {expected}, " in rate_of
+    ((_, _, rate_of),) = estimate_hours(demo, "rlsp-3-32", recipe, gmac, known)
+    assert f", {expected}, " in rate_of
 
 
 def test_space_of_reds_is_that_of_its_pixels(paper):

@@ -4,11 +4,14 @@ import csv
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -27,8 +30,8 @@ def run(folder, *command, check=True):
     """Run a command as on a bare machine; returns what it printed."""
     bare = os.pathsep.join([str(ROOT / "tests" / "bare"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env={**os.environ, "PYTHONPATH": bare},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": bare, "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stdout[-4000:]
     return done.stdout
@@ -42,7 +45,7 @@ def pack(target, *arguments, check=True):
 
 
 def summary(folder):
-    (path,) = folder.glob("results/gpu/*/summary.csv")
+    (path,) = folder.glob("results/make-gpu/*/summary.csv")
     return {(row["part"], row["what"]): (row["status"], row["result"]) for row in csv.DictReader(path.open())}
 
 
@@ -112,31 +115,36 @@ def test_every_part_runs_on_a_bare_machine(little):
     assert re.fullmatch(r"rlsp-2-8 \d+\.\d steps/s", rows["rates", "rlsp rate"][1])
     assert rows["training", RUN][1].startswith("step 40 of 40, ")
     assert f"| training | {RUN} | ok |" in printed and "| times | rlsp time | ok |" in printed
-    (folder,) = (little / "results" / "gpu").iterdir()
+    (folder,) = (little / "results" / "make-gpu").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "summary.csv", "provenance.json", "runtime.csv", "runtime-cases.csv", "training_rate.csv", "tests.log",
-        "times.log", "rates.log", "training.log",
+        "times.log", "rates.log", "training.log", "training",
     }  # fmt: skip
+    assert list(pd.read_csv(folder / "training" / f"{RUN}.csv")["step"])[-1] == 40
 
 
 def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
     command = ["tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
-    steps = set()
+    output, steps = tmp_path / "results" / "make-gpu", []
     for _ in range(6):  # a busy machine may need the whole limit for its imports
-        run(little, *command, "--limit", "training=7", "--output", str(tmp_path / "results" / "gpu"))
+        run(little, *command, "--limit", "training=7", "--output", str(output))
         status, result = summary(tmp_path)["training", RUN]
         assert status == "stopped at its limit"
-        steps |= {
-            int(number.replace(",", "")) for number in re.findall(r"step ([\d,]+) of 1,000,000", result)
-        }
+        if found := re.fullmatch(r"step ([\d,]+) of 1,000,000, .* dB in training", result):
+            steps.append(int(found[1].replace(",", "")))
+        else:
+            assert result == "nothing was written"
         if len(steps) == 2:
             break
-    assert min(steps) > 0 and len(steps) == 2
+    assert 0 < steps[0] < steps[1]
+    (log,) = output.glob("*/training/*.csv")
+    logged = list(pd.read_csv(log)["step"])
+    assert logged == sorted(set(logged)) and logged[0] <= steps[0] < logged[-1] <= steps[1]
 
 
 def test_stopped_itself_it_stops_its_part_which_saves(little, tmp_path):
     """As `timeout` or a scheduler stops it."""
-    output = tmp_path / "results" / "gpu"
+    output = tmp_path / "results" / "make-gpu"
     command = [sys.executable, "tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
     state = little / "results" / "endless" / "training"
     before = {path: path.stat().st_mtime_ns for path in state.glob("*/state.pt")}
@@ -168,16 +176,62 @@ def test_outcomes_are_counted_with_and_without_workers(tmp_path):
     assert gpu.count_outcomes(log) == "1 failed, 1 passed"
     log.write_text("$ pytest\ntests/a.py::one PASSED      [  5%]\ntests/a.py::two SKIPPED (no CUDA) [100%]\n")
     assert gpu.count_outcomes(log) == "1 passed, 1 skipped"
-    assert gpu.count_outcomes(tmp_path / "none") == "no test"
+    log.write_text("$ pytest\n")
+    assert gpu.count_outcomes(log) == "no test"
 
 
 def test_a_part_at_its_limit_is_named_and_the_others_go_on(little, tmp_path):
     command = ["tools/gpu.py", "times", "rates", "--tiny", "--device", "cpu", "--study", "little.yaml"]
-    output = ["--output", str(tmp_path / "results" / "gpu")]
+    output = ["--output", str(tmp_path / "results" / "make-gpu")]
     printed = run(little, *command, "--limit", "times=0.5", *output)
-    assert (
-        "| times | rlsp time | stopped at its limit |" in printed and "| rates | rlsp rate | ok |" in printed
-    )
+    assert "| times | rlsp time | stopped at its limit |" in printed
+    assert "| rates | rlsp rate | ok |" in printed
+    (folder,) = (tmp_path / "results" / "make-gpu").iterdir()
+    table = folder / "runtime-cases.csv"
+    table.write_text("status\nok\n")
+    os.utime(table, (0, 0))  # of an earlier run
+    run(little, *[word for word in command if word != "rates"], "--limit", "times=0.5", *output)
+    assert summary(tmp_path)["times", "rlsp time"][1] == "nothing was written"
+
+
+def test_a_part_that_cannot_stop_is_a_failure(little, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "GRACE", 0.5)
+    session = gpu.Session([little / "little.yaml"], "cpu", tmp_path, tiny=True)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    status = session.call("tests", [sys.executable, "-c", deaf], 1)
+    assert status == "killed at its limit" and status not in gpu.WELL
+
+
+def write_wheel(path, module, text):
+    """Write a wheel of one module."""
+    name, version, tags = path.stem.split("-", 2)
+    files = {
+        f"{module}.py": text,
+        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{name}-{version}.dist-info/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tags}\n",
+        f"{name}-{version}.dist-info/RECORD": "",
+    }
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, content in files.items():
+            wheel.writestr(file, content)
+
+
+def test_carried_wheels_are_installed(packed, tmp_path):
+    """Of several versions of Python those of the one that runs; what cannot be installed is one line."""
+    bare, here = tmp_path / "pack", f"cp3{sys.version_info.minor}"
+    shutil.copytree(packed, bare, ignore=shutil.ignore_patterns("results", "build", "data"))
+    for tag in (here, "cp39"):
+        write_wheel(bare / "wheels" / f"carried-1.0-{tag}-none-any.whl", "carried", f"FOR = '{tag}'\n")
+    find = "import sys; sys.path.insert(0, 'tools'); import gpu; gpu.CARRIED = {'%s': '%s'}; gpu.find_packages()\n"
+    for _ in range(2):  # the second time it is there
+        assert (
+            run(bare, "-c", find % ("carried", "carried") + "import carried; print(carried.FOR)").strip()
+            == here
+        )
+    failed = run(bare, "-c", find % ("forgotten", "forgotten"), check=False)
+    assert failed.startswith("error: wheels: forgotten cannot be installed from them: ")
+    assert failed.count("\n") == 1
 
 
 def test_mistakes_are_one_line(little):

@@ -201,7 +201,7 @@ def test_emulation_is_said_with_the_factor_measured(monkeypatch, capsys):
     assert printed.startswith(
         "warning: precision bf16: Some CPU has no instructions for it; a convolution, forward and"
     )
-    assert "took 8.0 times as long as in fp32; precision: auto takes fp32 here" in printed
+    assert "took 8.0 times as long as in fp32; precision: auto takes fp32 where a training begins" in printed
     warn_if_emulated("fp32", "cpu")
     assert capsys.readouterr().err == ""
 

@@ -1,3 +1,4 @@
+from itertools import chain
 from types import SimpleNamespace
 
 import pandas as pd
@@ -25,7 +26,7 @@ def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     spec = make_spec(steps=3)  # fewer than are measured
     trainings = [("rlsp-3-8", spec, manifests["hr_manifests"], manifests["lr_manifests"])]
     arguments = {"device": "cpu", "workers": 0, "resident": "auto"}
-    rows = list(measure_rates(trainings, **arguments, seconds=0.02, rounds=3))
+    rows = list(chain(*measure_rates(trainings, **arguments, seconds=0.02, rounds=3)))
     table = pd.DataFrame(rows)
     assert set(table.columns) == set(COLUMNS)
     assert list(table["loop"]) == ["plain", "rlsp"] * 3

@@ -1,9 +1,11 @@
 import csv
+import itertools
 import os
 import sys
 import time
 import types
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from rlsp.errors import ConfigError
 from rlsp.hardware import DeviceMonitor, Reading
 from rlsp.inference import Execution
 from rlsp.models.base import VideoModel
-from rlsp.runtime import cases, tables, turns
+from rlsp.runtime import cases, tables, timed, turns
 from rlsp.runtime.cases import Case, Timing, list_cases
 from rlsp.runtime.tables import CASE_COLUMNS, COLUMNS, time_models
 from rlsp.runtime.timed import TimedCase, sliding_frames
@@ -306,7 +308,7 @@ def test_state_of_the_device_is_noted(in_process, monkeypatch, tmp_path):
 
 
 def test_a_run_that_is_killed_leaves_what_it_has(in_process, tmp_path, monkeypatch):
-    """Each case that is not timed yet has a row that says so."""
+    """Samples too, while the row of each case that is not measured to the end says so."""
     table, listed = tmp_path / "a.csv", tmp_path / "a-cases.csv"
     sampled, sample = [], TimedCase.sample
 
@@ -328,13 +330,34 @@ def test_a_run_that_is_killed_leaves_what_it_has(in_process, tmp_path, monkeypat
             timing=QUICK,
             device="cpu",
         )
-    assert [row["status"] for row in read(listed)] == ["ok", "ok"] and len(read(table)) == 2
-    monkeypatch.setattr(turns, "_measure_group", lambda group, found, *rest: rest[-1](found) or [])
-    time_models(
-        {"Sleeper": {"arch": "made_models:Sleeper"}}, table, listed, study="test", timing=QUICK, device="cpu"
-    )
-    assert {row["status"] for row in read(listed)} == {"not timed: the run was cut off"}
-    assert read(table) == []
+    assert [row["status"] for row in read(listed)] == [turns.CUT_OFF] * 2 and len(read(table)) == 2
+
+
+@pytest.mark.parametrize("killed_while", ["_set_up", "_measure_group"])
+def test_a_run_that_is_killed_before_it_times_lists_its_cases(
+    in_process, tmp_path, monkeypatch, killed_while
+):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(turns, killed_while, killed)
+    specs, cases = {"Sleeper": {"arch": "made_models:Sleeper"}}, tmp_path / "a-cases.csv"
+    with pytest.raises(KeyboardInterrupt):
+        time_models(specs, tmp_path / "a.csv", cases, study="test", timing=QUICK, device="cpu")
+    assert [row["status"] for row in read(cases)] == [turns.CUT_OFF] * 2 and not read(tmp_path / "a.csv")
+
+
+def test_slow_steps_are_watched_for_longer(in_process, monkeypatch):
+    """They end at no step of NVML's counter of energy."""
+    clock = itertools.count(step=0.25)
+    monkeypatch.setattr(timed.time, "monotonic", lambda: next(clock))
+    case = TimedCase(made_case("Sleeper"), "cpu")
+    counter = itertools.count(step=3.0)
+    monitor = SimpleNamespace(energy_j=lambda: next(counter), read=lambda: Reading(clock_mhz=1500))
+    for milliseconds, least in ((100, 2), (300, 8)):
+        case.step_ms = milliseconds
+        energy, readings = case.under_load(monitor, 0.4)
+        assert len(readings) >= least and energy > 0
 
 
 def test_sizes_by_name_or_by_pixels():

@@ -1,7 +1,7 @@
 """Test, time and train on a GPU in parts, each under a limit of its own; nothing that was measured is lost in between.
 
-Runs in any environment with PyTorch: what a machine lacks beside it may lie as wheels in a folder ``wheels`` here
-(``tools/gpu_pack.py`` makes such a folder). Parts:
+Runs in any environment with PyTorch: what a machine lacks beside it may lie as wheels in a folder ``wheels`` here,
+``tools/gpu_pack.py`` puts them there. Parts:
 
 - tests: ``pytest -m gpu``
 - times: ``rlsp time`` of the study's models
@@ -9,6 +9,7 @@ Runs in any environment with PyTorch: what a machine lacks beside it may lie as 
 - training: ``rlsp train`` of the study's runs, one after the other; run it again to go on
 
 Everything is written to ``<output>/<device>/`` as it comes; a part that is run again replaces what it measured.
+Exit status 1: a part failed, or did not save what it had when its time was over.
 """
 
 import argparse
@@ -29,22 +30,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "site"  # where carried wheels are unpacked
 LIMITS = {"tests": 120, "times": 150, "rates": 120, "training": 150}  # seconds
+CLOCK_SECONDS = 2  # that the clock of a file system may be behind
 GRACE = 60  # seconds that a part may take to save, once it is asked to stop
+STOPPED = "stopped at its limit"
+NOTHING = "nothing was written"
+WELL = ("ok", STOPPED, "not started")
+CARRIED = {"jsonschema": "jsonschema", "pynvml": "nvidia-ml-py"}  # modules, and the packages that have them
 COLUMNS = ("part", "what", "status", "seconds", "result")
 
 
 def find_packages() -> None:
     """Let this process and those it starts import the package of this folder, and the wheels carried with it."""
-    missing = (
-        importlib.util.find_spec("jsonschema") is None
-    )  # reads studies; the rest comes with PyTorch's usual ones
-    if missing and (ROOT / "wheels").is_dir() and not SITE.is_dir():
-        wheels = sorted(map(str, (ROOT / "wheels").glob("*.whl")))
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"]
-        subprocess.run([*command, str(SITE), *wheels], check=True)
-    places = [str(ROOT), str(SITE)]
-    sys.path[:0] = places
+    sys.path[:0] = places = [str(ROOT), str(SITE)]
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+    missing = [package for module, package in CARRIED.items() if importlib.util.find_spec(module) is None]
+    if missing and (ROOT / "wheels").is_dir():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-index",
+        ]
+        places = ["--find-links", str(ROOT / "wheels"), "--target", str(SITE)]
+        done = subprocess.run([*command, *places, *missing], capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip() or done.stdout.strip()).split("\n")[-1]
+            sys.exit(f"error: wheels: {', '.join(missing)} cannot be installed from them: {reason}")
+        importlib.invalidate_caches()
 
 
 class Session:
@@ -74,8 +89,8 @@ class Session:
     def run(self, part: str, seconds: float) -> None:
         """Run a part under a limit of so many seconds and add its rows to the summary."""
         deadline = time.monotonic() + seconds
-        for what, command, result in self.commands(part):
-            left = deadline - time.monotonic()
+        for what, command, path, tell in self.commands(part):
+            left, now = deadline - time.monotonic(), time.time()
             started = time.monotonic()
             status = "not started" if left <= 0 else self.call(part, command, left)
             row = {
@@ -84,7 +99,8 @@ class Session:
                 "status": status,
                 "seconds": round(time.monotonic() - started, 1),
             }
-            self.rows.append(row | {"result": result()})
+            is_new = path is not None and path.exists() and path.stat().st_mtime > now - CLOCK_SECONDS
+            self.rows.append(row | {"result": tell(path) if is_new else "" if path is None else NOTHING})
             self.write_summary()
 
     def call(self, part: str, command: list[str], seconds: float) -> str:
@@ -103,25 +119,14 @@ class Session:
                 stop(process)
                 raise
 
-    def commands(self, part: str) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
-        """List the commands of a part: what it is about, the command, and what tells its result."""
+    def commands(self, part: str) -> Iterator["Command"]:
+        """List the commands of a part."""
         rlsp, device = [sys.executable, "-m", "rlsp"], ["--device", self.device]
         if part == "tests":
             workers = ["-n", "4", "--dist", "loadfile"] if importlib.util.find_spec("xdist") else []
             chosen = ["tests/test_models.py"] if self.tiny else []
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-v",
-                "-m",
-                "gpu",
-                "-p",
-                "no:cacheprovider",
-                *workers,
-                *chosen,
-            ]
-            yield "pytest -m gpu", command, lambda: count_outcomes(self.folder / "tests.log")
+            pytest = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider"]
+            yield "pytest -m gpu", [*pytest, *workers, *chosen], self.folder / "tests.log", count_outcomes
         if part == "times":
             table = self.folder / "runtime.csv"
             little = ["--sizes", "16x16", "--repeats", "2", "--seconds", "0.1"] if self.tiny else []
@@ -130,37 +135,38 @@ class Session:
             ]
             chosen = ["--models", *models]  # rows of an ablation differ by columns of one layer
             command = [*rlsp, "time", *self.options, *device, *chosen, *little, "--output", str(table)]
-            yield "rlsp time", command, lambda: count_statuses(table.with_name("runtime-cases.csv"))
+            yield "rlsp time", command, table.with_name("runtime-cases.csv"), count_statuses
         if part in ("rates", "training"):
             yield from self.data_commands(rlsp)
         if part == "rates":
             table = self.folder / "training_rate.csv"
             little = ["--seconds", "0.05", "--rounds", "1"] if self.tiny else []
             command = [*rlsp, "rate", *self.options, *device, *little, "--output", str(table)]
-            yield "rlsp rate", command, lambda: list_rates(table)
+            yield "rlsp rate", command, table, list_rates
         if part == "training":
             for run in self.study.runs_of("trained"):
                 command = [*rlsp, "train", *self.options, *device, run.id]
-                yield run.id, command, lambda run=run: self.training_state(run.id)
+                yield run.id, command, self.study.training_folder(run.id) / "state.pt", self.training_state
 
-    def data_commands(self, rlsp: list[str]) -> Iterator[tuple[str, list[str], Callable[[], str]]]:
+    def data_commands(self, rlsp: list[str]) -> Iterator["Command"]:
         """List the commands that make the training clips which are not there yet."""
         sets = {(name, run.degradation) for run in self.study.runs_of("trained") for name in run.train_sets}
         for name in sorted({name for name, _ in sets}):
             if not self.study.clips(name).exists():
-                yield f"pack {name}", [*rlsp, "pack", *self.options, name], str
+                yield f"pack {name}", [*rlsp, "pack", *self.options, name], None, str
         for name, degradation in sorted(sets):
             if not self.study.lr(degradation, name).exists():
-                yield f"degrade {name}", [*rlsp, "degrade", *self.options, name, degradation], str
+                yield f"degrade {name}", [*rlsp, "degrade", *self.options, name, degradation], None, str
 
-    def training_state(self, run: str) -> str:
-        """Say how far a training has come: steps, and the PSNR (dB) of its last logged steps on training crops."""
+    def training_state(self, state: Path) -> str:
+        """Say how far a training has come, in steps and PSNR (dB) on its crops, and keep its log."""
         import torch
 
-        state = self.study.training_folder(run) / "state.pt"
-        if not state.exists():
-            return "no checkpoint yet"
+        from rlsp.training.loop import write_log
+
+        run = state.parent.name.rpartition("-")[0]  # without the hash
         progress = torch.load(state, weights_only=True, map_location="cpu")["progress"]
+        write_log(self.folder / "training" / f"{run}.csv", progress["rows"])
         steps = f"step {progress['step']:,} of {self.study.training(run)['recipe']['steps']:,}"
         return steps + (f", {progress['rows'][-1]['psnr']:.2f} dB in training" if progress["rows"] else "")
 
@@ -177,12 +183,16 @@ class Session:
         os.replace(temporary, path)
 
 
+# What it is about, the command, the file that it writes if any, and what tells the result in a new one.
+Command = tuple[str, list[str], Path | None, Callable[[Path], str]]
+
+
 def stop(process: subprocess.Popen) -> str:
     """Ask a process to stop, give it time to save, and end it with all that it started; returns how it ended."""
     process.send_signal(signal.SIGTERM)  # trainings save
     try:
         process.wait(GRACE)
-        return "stopped at its limit"
+        return STOPPED
     except subprocess.TimeoutExpired:
         return "killed at its limit"
     finally:
@@ -193,7 +203,7 @@ def stop(process: subprocess.Popen) -> str:
 
 def count_outcomes(log: Path) -> str:
     """Count the outcomes of the last run of pytest -v in a log; one that was killed has told some."""
-    text = log.read_text().rpartition("$ ")[2] if log.exists() else ""
+    text = log.read_text().rpartition("$ ")[2]
     outcome = "(PASSED|FAILED|ERROR|SKIPPED)"  # pytest writes it behind the test, its workers before it
     found = re.findall(rf" {outcome}(?: \(.*\))? +\[ *\d+%\]|%\] {outcome} tests/", text)
     counts = Counter(behind or before for behind, before in found)
@@ -202,14 +212,14 @@ def count_outcomes(log: Path) -> str:
 
 def count_statuses(table: Path) -> str:
     """Count the statuses of timed cases, those that are well first."""
-    rows = list(csv.DictReader(table.open(newline=""))) if table.exists() else []
+    rows = csv.DictReader(table.open(newline=""))
     counts = Counter(row["status"] for row in rows)
     return "; ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda name: name != "ok"))
 
 
 def list_rates(table: Path) -> str:
     """List the steps a second of each model, the last that were measured."""
-    rows = list(csv.DictReader(table.open(newline=""))) if table.exists() else []
+    rows = csv.DictReader(table.open(newline=""))
     last = {row["model"]: row["steps_per_second"] for row in rows if row["loop"] == "rlsp"}
     return ", ".join(f"{model} {float(rate):.1f} steps/s" for model, rate in last.items())
 
@@ -232,7 +242,7 @@ def read_limit(text: str) -> tuple[str, float]:
 
 
 def main() -> None:
-    """Run the command line; exit status 1 when a part failed."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,22 +252,26 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
     parser.add_argument("--limit", type=read_limit, action="append", default=[], metavar="PART=SECONDS")
-    parser.add_argument("--output", type=Path, default=Path("results") / "gpu", help="default: results/gpu")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results") / "make-gpu", help="default: results/make-gpu"
+    )
     parser.add_argument(
         "--tiny", action="store_true", help="measure as little as possible, to see that it runs"
     )
     args = parser.parse_args()
     if unknown := [part for part in args.parts if part not in LIMITS]:
         parser.error(f"expected parts of {', '.join(LIMITS)}, got {unknown[0]}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(f"stopped by {signal.Signals(number).name}"))
     find_packages()
-    from rlsp.devices import claim_device, describe_device
     from rlsp.errors import one_line_errors
     from rlsp.provenance import check_torch, describe_environment
-    from rlsp.reporting.reference import device_folder
 
     with one_line_errors():
         check_torch()
+        from rlsp.devices import claim_device, describe_device
+        from rlsp.reporting.reference import device_folder
+
         with claim_device(args.device) as where:  # given back at once: the parts take it themselves
             name = describe_device(where)
         folder = args.output.resolve() / device_folder(name)
@@ -270,7 +284,7 @@ def main() -> None:
         for part in args.parts or LIMITS:
             session.run(part, limits[part])
     print_summary(folder / "summary.csv")
-    sys.exit(1 if any(str(row["status"]).startswith("failed") for row in session.rows) else 0)
+    sys.exit(0 if all(row["status"] in WELL for row in session.rows) else 1)
 
 
 if __name__ == "__main__":

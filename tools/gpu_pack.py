@@ -15,7 +15,7 @@ import numpy as np
 
 from rlsp.clips import read_frames, write_png
 from rlsp.config import ROOT
-from rlsp.errors import DataError, one_line_errors
+from rlsp.errors import DataError, DownloadError, one_line_errors
 
 SOURCES = (
     "rlsp",
@@ -28,10 +28,12 @@ SOURCES = (
     "pyproject.toml",
     "README.md",
 )
-# What reads studies, with what that needs; everything else is on a machine that people train on.
+# What reads studies, with what that needs, and what reads a GPU's clocks; everything else is on a machine that people
+# train on.
 WHEELS = (
-    "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs", "typing-extensions",
+    "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs", "typing-extensions", "nvidia-ml-py",
 )  # fmt: skip
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # over there
 MEGABYTE = 10**6
 STUDY = """# Trains on the packed clips.
 datasets: {packed-clips: {source: folder, path: clips}}
@@ -43,19 +45,8 @@ runs:
 
 def copy_sources(target: Path) -> None:
     """Copy the files of the package that are under version control, as they are now."""
-    command = [
-        "git",
-        "-C",
-        str(ROOT),
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "--",
-        *SOURCES,
-    ]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
+    listed = subprocess.run([*command, *SOURCES], check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,16 +89,17 @@ def middle(frame: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(frame[tuple(window)])
 
 
-def download_wheels(target: Path, python: str) -> None:
-    """Download the wheels for Linux on x86-64 and a version of Python, of the versions that are pinned."""
+def download_wheels(target: Path) -> None:
+    """Download the wheels for Linux on x86-64 and all versions of Python, of the versions that are pinned."""
     platforms = [option for tag in ("2_17", "2_28") for option in ("--platform", f"manylinux_{tag}_x86_64")]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    constraints = ["-c", str(ROOT / "constraints.txt")]
-    subprocess.run(
-        [*command, *platforms, "--platform", "manylinux2014_x86_64", "--python-version", python, *constraints,
-         "-d", str(target), *WHEELS],
-        check=True,
-    )  # fmt: skip
+    options = ["--platform", "manylinux2014_x86_64", "-c", str(ROOT / "constraints.txt"), "-d", str(target)]
+    for python in PYTHONS:
+        versioned = [*command, *platforms, *options, "--python-version", python, *WHEELS]
+        done = subprocess.run(versioned, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip() or done.stdout.strip()).split("\n")[-1]
+            raise DownloadError(f"wheels for Python {python}: {reason}; leave them out with --no-wheels")
 
 
 def check_size(target: Path, limit: float) -> float:
@@ -138,7 +130,7 @@ def make_pack(args: argparse.Namespace) -> None:
         copy_clips(args.clips, args.target / "clips", frames=args.frames, side=args.side)
         (args.target / "clips.yaml").write_text(STUDY)
     if not args.no_wheels:
-        download_wheels(args.target / "wheels", args.python)
+        download_wheels(args.target / "wheels")
 
 
 def main() -> None:
@@ -152,8 +144,7 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, default=256, help="pixels of a frame that are kept (default: 256)"
     )
-    parser.add_argument("--python", default="3.12", help="version over there (default: 3.12)")
-    parser.add_argument("--no-wheels", action="store_true", help="jsonschema is there")
+    parser.add_argument("--no-wheels", action="store_true", help="jsonschema and nvidia-ml-py are there")
     parser.add_argument("--limit", type=float, default=60, help="MB of 10^6 bytes that the folder may take")
     args = parser.parse_args()
     with one_line_errors():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from rlsp.clips import read_json
 from rlsp.config import CATALOGUE, ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
@@ -14,7 +15,7 @@ from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spre
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
-from rlsp.reporting.wide import crops_text, precision_text
+from rlsp.reporting.wide import step_text
 from rlsp.study import Study
 
 README = ROOT / "README.md"
@@ -72,11 +73,11 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
 
 
 def find_reference(reference: Path, study: str) -> Path:
-    """Find the reference of a study: of the first device in alphabetical order."""
-    folders = sorted(path for path in (reference / study).glob("*") if (path / "tables").is_dir())
+    """Find the reference of a study: the newest, of whichever device."""
+    folders = [path for path in sorted((reference / study).glob("*")) if (path / "tables").is_dir()]
     if not folders:
         raise DataError(f"{reference / study}: expected reference tables, run make reference STUDY={study}")
-    return folders[0]
+    return max(folders, key=lambda path: read_json(path / "provenance.json")["time"])
 
 
 def minutes(folder: Path) -> str:
@@ -322,8 +323,9 @@ def _budget(folder: Path, study: dict[str, Any]) -> str:
     text = ", ".join(f"{int(n):,}" for n in sorted(steps)) + " steps"
     recipes = study.get("recipes", {})
     told = (
-        f"{crops_text(recipe)} in {precision_text(training[training['recipe'] == name], recipe)}"
+        step_text(rows, recipe)
         for name, recipe in recipes.items()
+        if len(rows := training[training["recipe"] == name])
     )
     return text + " or".join(dict.fromkeys(told))
 

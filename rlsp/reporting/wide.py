@@ -49,10 +49,14 @@ def training_budget(training: pd.DataFrame, recipes: dict[str, dict[str, Any]]) 
         low, high = int(counts.min()), int(counts.max())
         text = f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps"
         known = recipes.get(recipe, {})
-        text += crops_text(known) if known else ""
-        precision = precision_text(training[training["recipe"] == recipe], known)
-        texts.append(f"{text} in {precision}" if precision else text)
+        texts.append(text + step_text(training[training["recipe"] == recipe], known))
     return ", ".join(texts)
+
+
+def step_text(training: pd.DataFrame, recipe: dict[str, Any]) -> str:
+    """Return what a step of a recipe sees and computes in, as far as it is known: a recipe may be empty."""
+    precision = precision_text(training, recipe)
+    return (crops_text(recipe) if recipe else "") + (f" in {precision}" if precision else "")
 
 
 def precision_text(training: pd.DataFrame, recipe: dict[str, Any]) -> str:

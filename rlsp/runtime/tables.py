@@ -41,7 +41,7 @@ def time_models(
 ) -> None:
     """Time all models of a study alone on this machine and write one row for each raw sample, and for each case.
 
-    Both tables are written now and then on the way: what is not timed yet says so.
+    Both tables are written now and then on the way; the status of what is not measured to the end says so.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def time_models(
         monitor = running.enter_context(DeviceMonitor(where))
         torch.set_num_threads(timing.threads)
         busy = warn_if_busy(where)
-        probe = running.enter_context(memory_probe(where))
         cases = list_cases(specs, timing, where)
         facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
         precisions = {case.execution.precision for case in cases}
         ceilings = measure_ceilings(precisions, where)
+        probe = running.enter_context(memory_probe(where))
         described = describe_device(where)
 
         def write(found: dict[Case, Measured]) -> None:
@@ -131,7 +131,7 @@ def _outcome(
         for name in ("clock_mhz", "temperature_c")
     )
     return {
-        "status": CUT_OFF if measured.status == OK and not measured.samples else measured.status,
+        "status": CUT_OFF if measured.status == OK and not measured.is_done else measured.status,
         "warmup_frames": measured.warmup_frames,
         "is_stable": measured.is_stable,
         "matrix_tflops": rate / 1e12,

@@ -28,6 +28,7 @@ PROBED_FRAMES = 2  # frames whose memory is measured: the first of a clip and on
 QUEUED_FRAMES = 16  # at most, that a GPU is given without a wait while its state is read
 QUEUED_MS = 20  # of work that is enough
 COUNTER_SECONDS = 0.2  # NVML's counter of energy moves more often than this
+SLOW_STEPS_SECONDS = 2.0  # of load at least, if a step of ours is longer than one of the counter
 PHASE = 0.0  # HR coordinate of LR pixel 0; the time does not depend on it
 
 
@@ -166,10 +167,13 @@ class TimedCase:
     def under_load(self, monitor: DeviceMonitor, seconds: float) -> tuple[float | None, list[Reading]]:
         """Run without a pause; returns the energy (J) of a frame of a clip, if the device tells, and its states.
 
-        The energy is that of the whole board, idle power and all.
+        The energy is that of the whole board, idle power and all, from one step of NVML's counter to another. What
+        takes longer than such a step cannot end at one: it is watched for so long that a step is a small part.
         """
         if monitor.energy_j() is None and monitor.read().clock_mhz is None:
             return None, []
+        if self.step_ms / 1000 > COUNTER_SECONDS:
+            seconds = max(seconds, SLOW_STEPS_SECONDS)
         readings: list[Reading] = []
         before, _ = self._run_until(monitor, 0, readings)  # from one step of the counter
         after, frames = self._run_until(monitor, seconds, readings)  # to another
@@ -178,7 +182,10 @@ class TimedCase:
     def _run_until(
         self, monitor: DeviceMonitor, seconds: float, readings: list[Reading]
     ) -> tuple[float | None, int]:
-        """Run for a while and on to a step of the energy counter; returns it (J), and the frames that were done."""
+        """Run for a while and on to a step of the energy counter; returns it (J), and the frames that were done.
+
+        Steps longer than `COUNTER_SECONDS` end where they end.
+        """
         queued = 1
         if is_gpu(self.device):  # enough that it never waits for us, few enough to stop in time
             queued = max(1, min(QUEUED_FRAMES, math.ceil(QUEUED_MS / self.step_ms)))

@@ -17,11 +17,11 @@ from rlsp.runtime.memory import MemoryProbe
 from rlsp.runtime.timed import WINDOW, TimedCase
 
 OK = "ok"
-CUT_OFF = "not timed: the run was cut off"
+CUT_OFF = "cut off: not measured to the end"
 FULL = "out of memory"
 LEAST_SAMPLES = 3
 REHEARSED = (16, 16)  # LR pixels of frames that load libraries before memory is measured
-LOAD_SECONDS = 0.4  # of energy, clock and temperature, at least; from one step of NVML's counter to another
+LOAD_SECONDS = 0.4  # of energy, clock and temperature, at least
 LOAD_SECONDS_OF_GRID = 0.1
 FLUSH_SECONDS = 10  # between two times that what is measured so far is handed out
 MEMORY_SHARE = 0.9  # of a GPU for PyTorch; libraries, kernels and graphs need some beside it
@@ -34,12 +34,15 @@ class Measured:
     Attributes
     ----------
     status : str
-        "ok", or why there is no time; "ok" without samples until it is timed.
+        "ok" as long as nothing went wrong, or why there is no time.
+    is_done : bool
+        Whether all that was wanted of it is measured.
     samples : list of float
         Milliseconds per output frame.
     """
 
     status: str = OK
+    is_done: bool = False
     samples: list[float] = field(default_factory=list)
     warmup_frames: int = 0
     is_stable: bool = False
@@ -90,6 +93,7 @@ def measure_cases(
     if not is_gpu(device):
         with nullcontext(probe) if probe else memory_probe(device) as own:
             _probe_memory(found, timing.threads, own)
+    flush(found)
     crowded: list[Case] = []
     for group in _groups(case for case in cases if found[case].status == OK):
         crowded += _measure_group(group, found, timing, device, monitor, flush)
@@ -145,6 +149,9 @@ def _measure_group(
     for case in group:
         with _failing(case, found[case], crowded):
             ready[case] = _set_up(case, timing, found[case], device)
+        if time.monotonic() > flushed + FLUSH_SECONDS:
+            flush(found)
+            flushed = time.monotonic()
     waiting = list(ready)
     for round_number in range(timing.repeats):
         random.Random(round_number).shuffle(waiting)  # nobody always follows the same one
@@ -226,3 +233,4 @@ def _conclude(timed: TimedCase, measured: Measured, timing: Timing, monitor: Dev
         measured.latency_ms = statistics.median(timed.latency() for _ in range(2 * WINDOW))
     seconds = LOAD_SECONDS_OF_GRID if timing.grid else LOAD_SECONDS
     measured.energy_j, measured.readings = timed.under_load(monitor, seconds)
+    measured.is_done = True

@@ -33,7 +33,7 @@ class Progress:
     best : dict or None
         Step and validation PSNR (dB) of the best weights so far.
     precision : str or None
-        What the convolutions are computed in; None in checkpoints from before this was kept.
+        What the convolutions are computed in, also after it goes on on another device; None until it is chosen.
     """
 
     step: int = 0

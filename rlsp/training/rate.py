@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def measure_rates(
     resident: str,
     seconds: float,
     rounds: int,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[list[dict[str, Any]]]:
     """Measure the steps a second of trainings, in turns, each beside a plain loop.
 
     The plain loop is what one writes first: PNG files decoded for every crop, float32 without TF32, channels
@@ -131,8 +132,8 @@ def measure_rates(
 
     Yields
     ------
-    dict
-        One row for each loop and round, with the keys `COLUMNS`.
+    list of dict
+        The rows of a training, one for each loop and round, with the keys `COLUMNS`.
     """
     torch.set_flush_denormal(True)
     with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
@@ -150,13 +151,12 @@ def measure_rates(
             }  # fmt: skip
             for loop in loops:
                 loop.warm_up(seconds, where)
-            for turn in range(rounds):
-                for loop in loops:
-                    rate, busy = loop.run(where)
-                    measured = {
-                        "round": turn, "steps": loop.steps, "steps_per_second": rate, "device_busy": busy,
-                    }  # fmt: skip
-                    yield {**constant, **loop.facts, **measured}
+            rows = []
+            for turn, loop in product(range(rounds), loops):
+                rate, busy = loop.run(where)
+                measured = {"round": turn, "steps": loop.steps, "steps_per_second": rate, "device_busy": busy}
+                rows.append({**constant, **loop.facts, **measured})
+            yield rows
 
 
 def gmac_per_step(spec: dict[str, Any]) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rlsp.devices import is_out_of_memory
+from rlsp.devices import is_out_of_memory, keep_compiled_code_apart
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import initialise_weights
@@ -96,6 +96,7 @@ class TrainingStep:
         if processes > 1:
             objective = DistributedDataParallel(objective, device_ids=[self.device] if on_gpu else None)
         if recipe["execution"] == "compile":
+            keep_compiled_code_apart()
             objective = torch.compile(objective)
         self.objective: nn.Module = objective
         rate: Any = recipe["learning_rate"]
