@@ -9,10 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rlsp.config import FRAME_SIZES, PRECISIONS, ROOT, check_known
+from rlsp.config.checks import check_known
+from rlsp.config.schema import FRAME_SIZES, PRECISIONS, ROOT
+from rlsp.config.study import Study
 from rlsp.errors import ConfigError, DataError, one_line_errors
+from rlsp.files import write_rows
 from rlsp.provenance import check_torch
-from rlsp.study import Study
 
 OWN_RATES = Path("results") / "training-rate"
 Command = Callable[[argparse.Namespace], None]
@@ -25,8 +27,8 @@ def read_study(args: argparse.Namespace) -> Study:
 
 def fetch_command(args: argparse.Namespace) -> None:
     """Download the files that a study needs, checked against their SHA-256."""
-    from rlsp.sources import fetch
-    from rlsp.space import check_space, space_needed
+    from rlsp.data.sources import fetch
+    from rlsp.planning.space import check_space, space_needed
 
     study = read_study(args)
     names = args.download or study.missing_downloads()
@@ -39,7 +41,7 @@ def fetch_command(args: argparse.Namespace) -> None:
 
 def pack_command(args: argparse.Namespace) -> None:
     """Pack a data set of a study into memory-mappable clips."""
-    from rlsp.packing import pack_dataset
+    from rlsp.data.packing import pack_dataset
 
     study = read_study(args)
     for manifest in study.packing_steps(args.dataset):
@@ -55,7 +57,7 @@ def pack_command(args: argparse.Namespace) -> None:
 
 def degrade_command(args: argparse.Namespace) -> None:
     """Make the LR clips of a data set."""
-    from rlsp.degradation import degrade_dataset
+    from rlsp.data.degradation import degrade_dataset
 
     study = read_study(args)
     degrade_dataset(
@@ -68,7 +70,7 @@ def degrade_command(args: argparse.Namespace) -> None:
 
 def compare_lr_command(args: argparse.Namespace) -> None:
     """Compare our bicubic LR clips of a data set with those that its publisher made."""
-    from rlsp.official_lr import compare_lr
+    from rlsp.data.official_lr import compare_lr
 
     study = read_study(args)
     check_known("compare_lr", args.dataset, study.with_official_lr())
@@ -81,7 +83,7 @@ def compare_lr_command(args: argparse.Namespace) -> None:
 
 def flow_command(args: argparse.Namespace) -> None:
     """Compute the ground-truth optical flow of a data set."""
-    from rlsp.metrics.flow import write_flow_dataset
+    from rlsp.data.flow import write_flow_dataset
 
     study = read_study(args)
     write_flow_dataset(study.clips(args.dataset), study.flow(args.dataset), workers=args.workers)
@@ -108,7 +110,7 @@ def train_command(args: argparse.Namespace) -> None:
 def rate_command(args: argparse.Namespace) -> None:
     """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
     from rlsp.reporting.reference import device_folder
-    from rlsp.training.rate import measure_rates, write_rates
+    from rlsp.training.rate import COLUMNS, measure_rates
 
     study = read_study(args)
     chosen = {}  # one run of each model and recipe
@@ -133,13 +135,13 @@ def rate_command(args: argparse.Namespace) -> None:
     ):
         rows += of_model
         path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"
-        write_rates(path, rows)  # each time: a run that is killed has lost one model
+        write_rows(path, COLUMNS, rows)  # each time: a run that is killed has lost one model
     print(path)
 
 
 def restore_command(args: argparse.Namespace) -> None:
     """Restore a data set with a run of a study."""
-    from rlsp.restoration import restore_by_interpolation, restore_with_weights
+    from rlsp.inference.restoration import restore_by_interpolation, restore_with_weights
 
     study = read_study(args)
     run = study.run(args.run, "trained", "weights", "interpolation")
@@ -157,7 +159,7 @@ def restore_command(args: argparse.Namespace) -> None:
 
 def adopt_command(args: argparse.Namespace) -> None:
     """Take in the frames of a run that were restored elsewhere."""
-    from rlsp.adoption import adopt_frames
+    from rlsp.inference.external import adopt_frames
 
     study = read_study(args)
     run = study.run(args.run, "frames")
@@ -167,7 +169,7 @@ def adopt_command(args: argparse.Namespace) -> None:
 
 def convert_command(args: argparse.Namespace) -> None:
     """Convert a released checkpoint into weights of ours."""
-    from rlsp.released import convert_checkpoint
+    from rlsp.released.conversion import convert_checkpoint
 
     study = read_study(args)
     run = study.run(args.run, "weights")
@@ -177,7 +179,7 @@ def convert_command(args: argparse.Namespace) -> None:
 
 def exactness_command(args: argparse.Namespace) -> None:
     """Check that our pictures are the released ones, to one grey level."""
-    from rlsp.released import check_exactness
+    from rlsp.released.exactness import check_exactness
 
     study = read_study(args)
     for name, pair in study.exactness_pairs().items():
@@ -188,7 +190,7 @@ def exactness_command(args: argparse.Namespace) -> None:
 
 def score_command(args: argparse.Namespace) -> None:
     """Score the restored frames of a run against the ground truth."""
-    from rlsp.scoring import score_dataset
+    from rlsp.evaluation.scoring import score_dataset
 
     study = read_study(args)
     run = study.run(args.run)
@@ -205,8 +207,8 @@ def score_command(args: argparse.Namespace) -> None:
 
 def time_command(args: argparse.Namespace) -> None:
     """Time all models of a study side by side; nothing else should run on the machine meanwhile."""
-    from rlsp.runtime.cases import Timing
-    from rlsp.runtime.tables import time_models
+    from rlsp.timing.cases import Timing
+    from rlsp.timing.tables import time_models
 
     study = read_study(args)
     specs = study.timed_models()
@@ -227,8 +229,8 @@ def time_command(args: argparse.Namespace) -> None:
 
 def sweep_command(args: argparse.Namespace) -> None:
     """Time a model with frame size, clip length, filters and layers varied, for the cost curves."""
-    from rlsp.runtime.cases import Timing
-    from rlsp.runtime.sweep import sweep_model
+    from rlsp.timing.cases import Timing
+    from rlsp.timing.sweep import sweep_model
 
     study = read_study(args)
     model = args.model or study.config["runtime"]["sweep"] or study.config["reference_model"]
@@ -247,7 +249,7 @@ def sweep_command(args: argparse.Namespace) -> None:
 
 def compare_precisions_command(args: argparse.Namespace) -> None:
     """Compare the pictures of lower precisions with those of fp32, on test clips and on a long one."""
-    from rlsp.precisions import compare_precisions
+    from rlsp.evaluation.precisions import compare_precisions
 
     study = read_study(args)
     table = study.tables() / "precisions.csv"
@@ -306,7 +308,8 @@ def pictures_command(args: argparse.Namespace) -> None:
 
 def estimate_command(args: argparse.Namespace) -> None:
     """Say what a study costs before it is run: operations, hours on measured devices, space."""
-    from rlsp.estimate import estimate_study, read_rates
+    from rlsp.planning.estimate import read_rates
+    from rlsp.reporting.estimates import estimate_study
 
     print(estimate_study(read_study(args), read_rates(*args.rates), args.output))
 
@@ -353,7 +356,7 @@ def claims_command(args: argparse.Namespace) -> None:
 
 def upscale_command(args: argparse.Namespace) -> None:
     """Restore one's own video or folder of PNG pictures at four times its size."""
-    from rlsp.upscaling import upscale
+    from rlsp.inference.upscaling import upscale
 
     upscale(
         args.source,
@@ -372,8 +375,8 @@ def diagnose_command(args: argparse.Namespace) -> None:
     """Name what is wrong with a pair of restored clip and ground truth whose score is too low."""
     import numpy as np
 
-    from rlsp.clips import read_frames
-    from rlsp.diagnosis import diagnose
+    from rlsp.data.clips import read_frames
+    from rlsp.evaluation.diagnosis import diagnose
 
     def read_clip(path: Path) -> np.ndarray:
         frames = list(islice(read_frames(path), args.frames))
@@ -392,7 +395,7 @@ def diagnose_command(args: argparse.Namespace) -> None:
 
 def keys_command(args: argparse.Namespace) -> None:
     """Describe every configuration key, as in config/README.md."""
-    from rlsp.keys import list_keys
+    from rlsp.config.keys import list_keys
 
     print(list_keys())
 

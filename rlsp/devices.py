@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from rlsp.clock import median_seconds
 from rlsp.errors import ConfigError, DeviceError
 from rlsp.processors import describe_processor
 
@@ -268,3 +269,38 @@ def vector_set() -> str:
     level = torch.backends.cpu.get_cpu_capability()
     names = [VECTOR_SETS.get(level, level), "bf16" if "bf16" in available_precisions("cpu") else ""]
     return " ".join(filter(None, names))
+
+
+def warn_if_emulated(precision: str, device: str) -> None:
+    """Warn, with the factor measured, when a device has no instructions for a precision and converts to float32.
+
+    Parameters
+    ----------
+    precision : str
+        What a training's convolutions are computed in.
+    device : str
+        "cpu" or "cuda:<index>".
+    """
+    if precision in available_precisions(device):
+        return
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they are
+        plain, emulated = (_convolution_seconds(device, name) for name in ("fp32", precision))
+    print(
+        f"warning: precision {precision}: {describe_device(device)} has no instructions for it; a convolution, forward "
+        f"and backward, took {emulated / plain:.1f} times as long as in fp32; precision: auto takes fp32 where a "
+        "training begins",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _convolution_seconds(device: str, precision: str) -> float:
+    """Time a 3x3 convolution as trainings have them, forward and backward under autocast; returns seconds."""
+    layer = torch.nn.Conv2d(48, 48, 3, padding=1, device=device).to(memory_format=torch.channels_last)
+    crops = torch.randn(4, 48, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+
+    def work() -> None:
+        with torch.autocast(torch.device(device).type, DTYPES[precision], enabled=precision != "fp32"):
+            layer(crops).float().sum().backward()
+
+    return median_seconds(work, device)

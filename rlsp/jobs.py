@@ -1,14 +1,25 @@
-"""What surrounds a job of the workflow: its log and its errors."""
+"""What surrounds a run of the workflow and each of its jobs: Snakemake's lock, logs, errors, elapsed time."""
 
 import contextlib
 import datetime
+import json
 import os
+import shutil
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from rlsp.errors import one_line_errors
+from rlsp.files import is_alive, write_json
+
+# Seconds; Snakemake locks shortly before it tells us that it has started.
+HOLDER_DELAY = 60
+HOLDER = Path(".snakemake") / "rlsp-holder.json"
+LOCKS = Path(".snakemake") / "locks"
 
 
 @contextlib.contextmanager
@@ -61,3 +72,37 @@ def record_elapsed(folder: Path, seconds: float, cores: int) -> None:
             file.write("finished,seconds,cores\n")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         file.write(f"{now},{seconds:.1f},{cores}\n")
+
+
+def record_holder(folder: Path = Path()) -> None:
+    """Remember which process of which machine runs the workflow in ``folder``."""
+    process = psutil.Process()
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}
+    write_json(folder / HOLDER, holder)
+
+
+def release_stale_lock(folder: Path = Path()) -> bool:
+    """Remove the lock of a killed Snakemake, so that the same command simply goes on.
+
+    Only when the holder was recorded on this machine and is no longer alive: a run on another node of a
+    cluster keeps its lock.
+
+    Returns
+    -------
+    bool
+        Whether a lock was removed.
+    """
+    locks = folder / LOCKS
+    if not locks.is_dir() or not any(locks.iterdir()) or not (folder / HOLDER).exists():
+        return False
+    try:
+        holder = json.loads((folder / HOLDER).read_text())
+        is_ours = holder["host"] == socket.gethostname() and not is_alive(holder)
+    except (ValueError, KeyError, TypeError):
+        return False  # of unknown origin
+    locked_at = max(file.stat().st_mtime for file in locks.iterdir())
+    if not is_ours or locked_at > (folder / HOLDER).stat().st_mtime + HOLDER_DELAY:
+        return False  # somebody else took the lock after the recorded holder died
+    shutil.rmtree(locks)
+    locks.mkdir()
+    return True

@@ -1,24 +1,29 @@
 """Where a result comes from: code, configuration, packages, machine, time."""
 
+import ast
 import datetime
 import hashlib
-import json
-import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rlsp.errors import ConfigError
+from rlsp.files import write_json
 
 PACKAGE = Path(__file__).resolve().parent
-TRAINING_MODULES = ("models", "training", "datasets", "color")  # their source decides the weights
-RESTORING_MODULES = ("restoration", "inference", "pictures", "models", "color")
-TIMING_MODULES = ("models", "runtime", "inference", "pictures", "complexity", "hardware")
+# Nothing of these decides a result but through values that jobs take as params: errors, plain files, what a study says,
+# where clips are fetched from, and what starts the work.
+NO_PART = (
+    "errors", "files", "provenance", "processors", "config", "cli", "jobs", "data.sources", "data.download",
+    "data.archives", "data.staging", "training.lease",
+)  # fmt: skip
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
 )  # fmt: skip
@@ -48,14 +53,16 @@ def check_torch() -> None:
         raise ConfigError(f"{needed}, found {found}; install it with: pip install --upgrade torch")
 
 
-def source_hash(*modules: str) -> str:
-    """Hash the source files of package modules, to tell which code made a result.
+def code_hash(*roots: str) -> str:
+    """Hash the code that a result depends on: modules, and all of this package that they import.
+
+    What counts is the syntax tree without docstrings, so that comments and layout change nothing; imports inside
+    functions count too. `NO_PART` is left out.
 
     Parameters
     ----------
-    *modules : str
-        Module names relative to the package, such as ``"scoring"`` or ``"metrics"`` (a package counts with
-        all its files).
+    *roots : str
+        Modules of this package such as ``"evaluation.scoring"``, by their full names also those of others.
 
     Returns
     -------
@@ -63,12 +70,76 @@ def source_hash(*modules: str) -> str:
         Twelve hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for module in sorted(modules):
-        place = PACKAGE / module.replace(".", "/")
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-        for file in files:
-            digest.update(str(file.relative_to(PACKAGE)).encode() + b"\0" + file.read_bytes())
+    for name in imported_modules(*roots):
+        digest.update(f"{name} {_read_code(name)[0]}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def imported_modules(*roots: str) -> list[str]:
+    """List modules with all of this package that they import, by their full names; see :func:`code_hash`."""
+    prefix = f"{PACKAGE.name}."
+    waiting = [
+        root if root.startswith(prefix) or _own_file(prefix + root) is None else prefix + root
+        for root in roots
+    ]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        inner = name.removeprefix(prefix)
+        if name not in found and not any(inner == part or inner.startswith(f"{part}.") for part in NO_PART):
+            found.add(name)
+            waiting += _read_code(name)[1]
+    return sorted(found)
+
+
+def _own_file(module: str) -> Path | None:
+    """File of a module of this package."""
+    place = PACKAGE.parent / module.replace(".", "/")
+    files = place.with_suffix(".py"), place / "__init__.py"
+    return next((file for file in files if file.is_file()), None)
+
+
+@cache
+def _read_code(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return the hash of a module's code, and what it imports of this package."""
+    file = _own_file(module) if module.startswith(f"{PACKAGE.name}.") else _find_file(module)
+    if file is None:
+        return "unknown", ()
+    tree = ast.parse(file.read_bytes())
+    imports: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            imports |= {name for name in {node.module, *inside} if name != PACKAGE.name and _own_file(name)}
+    return hashlib.sha256("\n".join(_shape(tree)).encode()).hexdigest(), tuple(sorted(imports))
+
+
+def _find_file(module: str) -> Path | None:
+    """File of a module of the user's own; nothing of it is run."""
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+
+
+def _shape(node: ast.AST) -> Iterator[str]:
+    """Spell a syntax tree out, docstrings left out; alike in all versions of Python that can read it."""
+    yield type(node).__name__
+    for field in node._fields:
+        value = getattr(node, field, None)
+        values = list(value) if isinstance(value, list) else [value]
+        if (
+            field == "body"
+            and isinstance(node, DOCUMENTED)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            values = values[1:]
+        for one in values:
+            if isinstance(one, ast.AST):
+                yield from _shape(one)
+            elif one is not None or isinstance(node, ast.Constant):
+                yield f"{field}={one!r}"
 
 
 @cache
@@ -111,7 +182,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def write_provenance(
-    path: Path, *, spec: dict[str, Any], device: str, modules: Sequence[str], **facts: Any
+    path: Path, *, spec: dict[str, Any], device: str, code: Sequence[str], **facts: Any
 ) -> None:
     """Write ``provenance.json`` beside a result.
 
@@ -123,8 +194,8 @@ def write_provenance(
         The resolved specification that made the result.
     device : str
         Device it ran on.
-    modules : sequence of str
-        Modules of the package that made it, whose source is hashed.
+    code : sequence of str
+        Modules that made it, as :func:`code_hash` takes them.
     **facts
         What else is worth knowing.
     """
@@ -134,13 +205,10 @@ def write_provenance(
 
     record = {
         **describe_environment(),
-        "source_hash": source_hash(*modules),
+        "source_hash": code_hash(*code),
         "spec": spec,
         "device": describe_device(device),
         "torch_threads": torch.get_num_threads(),
         **facts,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    write_json(path, record, indent=2, sort_keys=True)

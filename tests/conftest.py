@@ -15,8 +15,9 @@ from filelock import FileLock
 from made_trainings import made_clips, write_clips
 from snakemake_runs import new_folder, planned, snakemake
 
-from rlsp import hardware
+from rlsp import clock
 from rlsp.devices import available_precisions
+from rlsp.timing import hardware
 
 # Test files that cannot even be imported without a package, which a bare GPU machine may lack.
 NEEDED = {
@@ -82,8 +83,8 @@ def quick_ceilings(monkeypatch):
     monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (32,)})
     monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
     monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
-    monkeypatch.setattr(hardware, "WARMUP_SECONDS", 0)
-    monkeypatch.setattr(hardware, "MEASURED_SECONDS", {"cpu": 0})
+    monkeypatch.setattr(clock, "WARMUP_SECONDS", 0)
+    monkeypatch.setattr(clock, "MEASURED_SECONDS", {"cpu": 0})
 
 
 @pytest.fixture(scope="session")

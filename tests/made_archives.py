@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from rlsp.degradation import degrade_bicubic
+from rlsp.data.degradation import degrade_bicubic
 
 CLIPS = ["000", "001", "002", "003"]
 

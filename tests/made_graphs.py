@@ -6,7 +6,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlsp import inference
+from rlsp.inference import restorer
 
 # what waits for the device, or reads memory of the host that may be gone when the graph is replayed
 FORBIDDEN = ("_local_scalar_dense", "aten.item", "lift_fresh", "nonzero", "is_pinned")
@@ -77,4 +77,4 @@ def install(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
-    monkeypatch.setattr(inference, "_recording_stream", MadeStream)
+    monkeypatch.setattr(restorer, "_recording_stream", MadeStream)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rlsp.clips import pack_clip, write_manifest
+from rlsp.data.clips import pack_clip
+from rlsp.files import write_json
 from rlsp.training import train
 
 RECIPE = {
@@ -40,7 +41,7 @@ def write_clips(folder, clips):
     """Pack clips; returns their manifest."""
     path = folder / "manifest.json"
     entries = {n: pack_clip(iter(f), path.parent / f"{n}.npy", scale=1) for n, f in clips.items()}
-    write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+    write_json(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
     return path
 
 

@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from rlsp.adoption import adopt_frames
-from rlsp.clips import pack_clip, write_manifest, write_png
+from rlsp.data.clips import pack_clip
+from rlsp.data.images import write_png
 from rlsp.errors import DataError
+from rlsp.files import write_json
+from rlsp.inference.external import adopt_frames
 
 
 @pytest.fixture
@@ -15,7 +17,7 @@ def clips_manifest(tmp_path):
     entries = {
         name: pack_clip(iter(frames), path.parent / f"{name}.npy", scale=4) for name in ("city", "walk")
     }
-    write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+    write_json(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
     return path
 
 

@@ -14,7 +14,7 @@ from loopback import serving
 from made_archives import download_entry, made_clips, official_lr, write_archive
 from snakemake_runs import COMMAND, STUDIES, new_folder, run, snakemake
 
-from rlsp.study import Study
+from rlsp.config.study import Study
 
 pytestmark = pytest.mark.workflow
 NOBODY = "http://127.0.0.1:9"  # the port of "discard": refused at once

@@ -17,11 +17,15 @@ import pytest
 from loopback import serving
 from made_archives import download_entry, made_clips, official_lr, png, write_archive
 
-from rlsp import archives, clips, packing, sources, space
-from rlsp import official_lr as comparison
-from rlsp.config import ROOT, archive_clips, fill_defaults, read_config
+from rlsp.config import datasets
+from rlsp.config.datasets import archive_clips
+from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.study import Study
+from rlsp.data import archives, clips, packing, sources
+from rlsp.data import official_lr as comparison
 from rlsp.errors import ConfigError, DataError, DownloadError
-from rlsp.study import Study
+from rlsp.files import write_json
+from rlsp.planning import space
 
 FOLDER = "train/train_sharp/{clip}/"
 SPEC = {
@@ -47,7 +51,7 @@ def archive(tmp_path, made):
 def note(path):
     """Write the manifest that says the archive was checked."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": ""}}
-    clips.write_manifest(path.with_name("manifest.json"), {"licence": "CC BY 4.0", "files": files})
+    write_json(path.with_name("manifest.json"), {"licence": "CC BY 4.0", "files": files})
 
 
 def pack(folder, spec=SPEC, workers=2):
@@ -350,9 +354,9 @@ def test_lists_of_clips_that_are_wrong(clip_list, leave_out, message):
 
 def test_a_clip_may_not_be_trained_and_tested_on():
     test = {**SPEC, "clips": ["001", "003"], "leave_out": []}
-    assert sources.overlap(SPEC, test) == "made train/train_sharp/003/"
-    assert sources.overlap({**SPEC, "leave_out": ["001", "003"]}, test) is None
-    assert sources.overlap(SPEC, {**test, "download": "other"}) is None
+    assert datasets.overlap(SPEC, test) == "made train/train_sharp/003/"
+    assert datasets.overlap({**SPEC, "leave_out": ["001", "003"]}, test) is None
+    assert datasets.overlap(SPEC, {**test, "download": "other"}) is None
 
 
 # ---- REDS in the catalogue
@@ -389,7 +393,7 @@ def test_split_of_reds(catalogue):
     assert sorted(sets["reds-train"] + sets["reds4"]) == [f"{number:03d}" for number in range(240)]
     pairs = [("reds-train", "reds4"), ("reds-train", "reds-val"), ("reds4", "reds-val")]
     for pair in pairs:
-        assert sources.overlap(*(catalogue["datasets"][name] for name in pair)) is None
+        assert datasets.overlap(*(catalogue["datasets"][name] for name in pair)) is None
 
 
 def reds_study(tmp_path, **changes):
@@ -548,7 +552,7 @@ def test_failure_after_the_last_byte_costs_no_bytes(tmp_path, zipped, server, mo
 
     spec = download_entry(zipped, server.url("made.zip"))
     with monkeypatch.context() as patch:
-        patch.setattr(archives, "write_manifest", full)
+        patch.setattr(archives, "write_json", full)
         with pytest.raises(OSError, match="No space left"):
             fetch(tmp_path, spec)
     assert not (tmp_path / "made/made.zip").exists()
@@ -564,7 +568,7 @@ def compare(tmp_path, hr, lr, frames=3):
     folder = "train/train_sharp_bicubic/X4/{clip}/"
     note(write_archive(tmp_path / "lr/lr.zip", lr, folder))
     entries = {name: clips.write_clip(tmp_path / "hr" / f"{name}.npy", clip) for name, clip in hr.items()}
-    clips.write_manifest(tmp_path / "hr/manifest.json", {"clips": entries})
+    write_json(tmp_path / "hr/manifest.json", {"clips": entries})
     spec, table = {"folder": folder, "frames": frames, "scale": 4}, tmp_path / "table.csv"
     paths = (tmp_path / "hr/manifest.json", tmp_path / "lr/manifest.json", table)
     text = comparison.compare_lr("made", spec, *paths, workers=2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlsp.degradation import degrade, phase
+from rlsp.data.degradation import degrade, phase
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.bicubic import Bicubic, bicubic_taps, upsample_bicubic

@@ -10,9 +10,9 @@ import pytest
 import rlsp
 from rlsp import provenance
 from rlsp.cli import build_parser, main
-from rlsp.config import ROOT
+from rlsp.config.keys import list_keys
+from rlsp.config.schema import ROOT
 from rlsp.errors import ConfigError
-from rlsp.keys import list_keys
 from rlsp.provenance import check_torch
 
 # Rules whose twin has another name: the command does what both rules do.

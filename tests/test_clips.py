@@ -10,8 +10,9 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from rlsp import clips, decoding
+from rlsp.data import clips, decoding, images
 from rlsp.errors import DataError
+from rlsp.files import write_json
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (5, 12, 16, 3), dtype=np.uint8)
@@ -22,7 +23,7 @@ FRAMES = RNG.integers(0, 256, (5, 12, 16, 3), dtype=np.uint8)
 
 @pytest.mark.parametrize("frame", [FRAMES[0], FRAMES[0, ..., 0], FRAMES[0, :, ::2]])
 def test_png_gives_back_the_same_pixels(tmp_path, frame):
-    clips.write_png(tmp_path / "new/a.png", frame)
+    images.write_png(tmp_path / "new/a.png", frame)
     np.testing.assert_array_equal(clips.read_png(tmp_path / "new/a.png"), frame)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.png"]
 
@@ -39,39 +40,39 @@ def test_pictures_of_other_kinds_become_rgb(tmp_path):
     picture = FRAMES[0]
     for name in ("a.png", "a.tiff"):
         Image.fromarray(picture).save(tmp_path / name)
-        np.testing.assert_array_equal(clips.read_picture(tmp_path / name), picture)
+        np.testing.assert_array_equal(images.read_picture(tmp_path / name), picture)
     Image.fromarray(picture).save(tmp_path / "a.webp", lossless=True)
-    np.testing.assert_array_equal(clips.read_picture(tmp_path / "a.webp"), picture)
+    np.testing.assert_array_equal(images.read_picture(tmp_path / "a.webp"), picture)
     smooth = np.kron(picture[:2, :2], np.ones((16, 16, 1), np.uint8))
     Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95, subsampling=0)
-    assert np.abs(clips.read_picture(tmp_path / "a.jpg") - smooth.astype(int)).max() < 10
+    assert np.abs(images.read_picture(tmp_path / "a.jpg") - smooth.astype(int)).max() < 10
     Image.fromarray(picture[..., 1]).save(tmp_path / "grey.jpg", quality=100)
-    assert clips.read_picture(tmp_path / "grey.jpg").shape == picture.shape
+    assert images.read_picture(tmp_path / "grey.jpg").shape == picture.shape
 
 
 def test_picture_is_turned_the_right_way_up(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # EXIF orientation: the first row is the right-hand side
     Image.fromarray(FRAMES[0]).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(clips.read_picture(tmp_path / "turned.png"), np.rot90(FRAMES[0], -1))
+    np.testing.assert_array_equal(images.read_picture(tmp_path / "turned.png"), np.rot90(FRAMES[0], -1))
 
 
 def test_pictures_that_cannot_be_taken(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="a.jpg: expected a picture file, but there is none"):
-        clips.read_picture(tmp_path / "a.jpg")
+        images.read_picture(tmp_path / "a.jpg")
     Image.fromarray(FRAMES[0]).save(tmp_path / "a.bmp")
     with pytest.raises(DataError, match="a.bmp: expected a readable picture, got"):
-        clips.read_picture(tmp_path / "a.bmp")
+        images.read_picture(tmp_path / "a.bmp")
     Image.fromarray(np.full((4, 6), 60000, np.uint16)).save(tmp_path / "deep.tif")
     with pytest.raises(DataError, match="deep.tif: expected 8 bits per channel, got .*I;16"):
-        clips.read_picture(tmp_path / "deep.tif")
+        images.read_picture(tmp_path / "deep.tif")
     Image.fromarray(np.full((4, 6, 4), 9, np.uint8)).save(tmp_path / "glass.webp", lossless=True)
     with pytest.raises(DataError, match="glass.webp: expected an opaque picture"):
-        clips.read_picture(tmp_path / "glass.webp")
+        images.read_picture(tmp_path / "glass.webp")
     Image.fromarray(FRAMES[0]).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)
     with pytest.raises(DataError, match="large.png: expected a readable picture, got: .*192 pixels"):
-        clips.read_picture(tmp_path / "large.png")
+        images.read_picture(tmp_path / "large.png")
 
 
 def png_chunk(kind, data):
@@ -86,7 +87,7 @@ def sixteen_bit_rgb():
 
 
 def bad_pictures(folder):
-    clips.write_png(folder / "good.png", FRAMES[0])
+    images.write_png(folder / "good.png", FRAMES[0])
     good = (folder / "good.png").read_bytes()
     (folder / "truncated.png").write_bytes(good[: len(good) // 2])
     (folder / "flipped.png").write_bytes(good[:300] + bytes([good[300] ^ 255]) + good[301:])
@@ -130,7 +131,7 @@ def test_failed_writing_leaves_nothing(tmp_path):
 
 def write_folder(folder, numbers, name="Frame {}.png"):
     for index, number in enumerate(numbers):
-        clips.write_png(folder / name.format(number), FRAMES[index % 5])
+        images.write_png(folder / name.format(number), FRAMES[index % 5])
     return folder
 
 
@@ -152,13 +153,13 @@ def test_every_second_number_is_no_gap_but_a_missing_frame_is(tmp_path):
 
 def test_frame_of_another_size_is_named(tmp_path):
     write_folder(tmp_path, [1, 2])
-    clips.write_png(tmp_path / "Frame 3.png", FRAMES[0, :8])
+    images.write_png(tmp_path / "Frame 3.png", FRAMES[0, :8])
     with pytest.raises(DataError, match=r"Frame 3.png: expected 16x12 like the other frames, got 16x8"):
         list(clips.read_frames(tmp_path))
 
 
 def test_grey_pictures_become_rgb(tmp_path):
-    clips.write_png(tmp_path / "1.png", FRAMES[0, ..., 0])
+    images.write_png(tmp_path / "1.png", FRAMES[0, ..., 0])
     (frame,) = clips.read_frames(tmp_path)
     np.testing.assert_array_equal(frame, FRAMES[0][..., [0, 0, 0]])
 
@@ -341,7 +342,7 @@ def write_set(folder):
     manifest = {"dataset": "d", "spec": {}, "licence": "", "clips": {}}
     for name in ("a", "b"):
         manifest["clips"][name] = clips.write_clip(folder / f"{name}.npy", FRAMES)
-    clips.write_manifest(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return manifest
 
 
@@ -367,7 +368,7 @@ def spoil(folder, manifest, how):
         del manifest["clips"]["b"]["frames"]
     elif how == "empty":
         manifest["clips"] = {}
-    clips.write_manifest(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
 
 
 @pytest.mark.parametrize(

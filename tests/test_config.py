@@ -3,9 +3,10 @@ import copy
 import pytest
 import yaml
 
-from rlsp.config import ROOT, fill_defaults, neighbours, read_config
+from rlsp.config.checks import neighbours
+from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.study import Study, check_owner, record_owner, study_files
 from rlsp.errors import ConfigError
-from rlsp.study import Study, check_owner, record_owner, study_files
 
 
 @pytest.fixture

@@ -6,9 +6,16 @@ import pytest
 import torch
 from made_trainings import GAUSSIAN, RECIPE, made_clips
 
-from rlsp.datasets import AUGMENTATIONS, Batches, TrainingCrops, batch_shape, read_batches, reader_errors
-from rlsp.degradation import degrade, phase
+from rlsp.data.degradation import degrade, phase
 from rlsp.errors import DataError
+from rlsp.training.crops import (
+    AUGMENTATIONS,
+    Batches,
+    TrainingCrops,
+    batch_shape,
+    read_batches,
+    reader_errors,
+)
 
 pytestmark = pytest.mark.numerical
 

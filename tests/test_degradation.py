@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from rlsp.clips import open_clips, read_manifest, write_clip, write_manifest
-from rlsp.degradation import (
+from rlsp.data.clips import open_clips, read_manifest, write_clip
+from rlsp.data.degradation import (
     bicubic_weights,
     degrade,
     degrade_bicubic,
@@ -18,6 +18,7 @@ from rlsp.degradation import (
     phase,
 )
 from rlsp.errors import ConfigError, DataError
+from rlsp.files import write_json
 
 pytestmark = pytest.mark.numerical
 
@@ -276,7 +277,7 @@ def manifest_path(tmp_path):
     clips = {name: random_clip((3, 8, 12, 3), seed=seed) for seed, name in enumerate(("walk", "city"))}
     entries = {name: write_clip(folder / f"{name}.npy", frames) for name, frames in clips.items()}
     manifest = {"dataset": "made", "spec": {"clips": 2}, "licence": "CC0-1.0", "clips": entries}
-    write_manifest(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
 
 
@@ -304,7 +305,7 @@ def test_degrade_dataset(manifest_path, tmp_path, spec, workers):
 def test_a_bad_clip_is_named_and_leaves_no_manifest(manifest_path, tmp_path, workers):
     manifest = json.loads(manifest_path.read_text())
     manifest["clips"]["city"] = write_clip(manifest_path.parent / "city.npy", random_clip((3, 8, 10, 3)))
-    write_manifest(manifest_path, manifest)
+    write_json(manifest_path, manifest)
     lr_manifest_path = tmp_path / "lr" / "manifest.json"
     lr_manifest_path.parent.mkdir()
     lr_manifest_path.write_text("of an earlier run")

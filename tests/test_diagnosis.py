@@ -4,9 +4,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.data import astronaut, coffee
 
 from rlsp.color import rgb_to_y
-from rlsp.degradation import degrade_bicubic, degrade_gaussian
-from rlsp.diagnosis import Finding, diagnose
+from rlsp.data.degradation import degrade_bicubic, degrade_gaussian
 from rlsp.errors import DataError
+from rlsp.evaluation.diagnosis import Finding, diagnose
 from rlsp.models.bicubic import upsample_bicubic
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from loopback import serving
 
-from rlsp import download
+from rlsp.data import download
 from rlsp.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
@@ -229,7 +229,7 @@ def test_path_out_of_the_folder_is_refused(server, tmp_path, path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from rlsp import download
+from rlsp.data import download
 url, folder, size, sha256 = sys.argv[1:]
 items = [download.Item(url + name, name, int(size), sha256) for name in ("a", "b")]
 download.fetch_files(items, Path(folder), timeout=(1, 20), workers=1, progress=False)

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from rlsp.complexity import count_macs, count_parameters
-from rlsp.datasets import TrainingCrops
 from rlsp.errors import ConfigError
+from rlsp.inference.restoration import restore_stream
 from rlsp.models import build_model
+from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.models.duf import BatchNorm, dynamic_filter
-from rlsp.restoration import restore_stream
-from rlsp.runtime.timed import build_for_timing
+from rlsp.models.weights import load_weights, save_weights
+from rlsp.timing.timed import build_for_timing
 from rlsp.training import Trainer
+from rlsp.training.crops import TrainingCrops
 from rlsp.training.loop import model_spec
-from rlsp.weights import load_weights, save_weights
 
 pytestmark = pytest.mark.numerical
 

@@ -4,25 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlsp.config import ROOT, fill_defaults, read_config
+from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.study import Study
 from rlsp.errors import DataError
-from rlsp.estimate import (
+from rlsp.planning.estimate import (
     RATE_COLUMNS,
     clip_shapes,
     download_bytes,
     estimate_disk,
     estimate_hours,
-    estimate_study,
     estimate_training,
-    hours_of_all,
     named_shapes,
     phases,
     read_rates,
-    total,
     training_gmac,
 )
+from rlsp.reporting.estimates import estimate_study, hours_of_all, total
 from rlsp.reporting.readme import costs_block, fill_readme
-from rlsp.study import Study
 
 # Weights of RLSP 7-128 with luma output (FACTS of the released model): 9+128+16 channels in, six layers of 128
 # filters, the last with 16 more; nothing counted for biases.
@@ -183,7 +181,7 @@ def test_clips_of_archives_are_counted_with_ranges_and_without_what_is_left_out(
 
 def test_downloads_have_the_size_that_is_known_beforehand():
     downloads = fill_defaults(read_config(ROOT / "config" / "demo.yaml"))["downloads"]
-    table = pd.read_csv(ROOT / "rlsp" / "manifests" / "vid4_gt.csv")
+    table = pd.read_csv(ROOT / "rlsp" / "config" / "manifests" / "vid4_gt.csv")
     assert download_bytes(downloads["vid4"]) == table["bytes"].sum()
     assert download_bytes(downloads["city"]) is None  # a package: its index knows
     assert download_bytes({"kind": "archive", "bytes": 34_261_573_976}) == 34_261_573_976

@@ -18,7 +18,8 @@ from made_tables import (
 from matplotlib.text import Text
 from PIL import Image
 
-from rlsp.clips import write_png
+from rlsp.columns import read_table
+from rlsp.data.images import write_png
 from rlsp.errors import ConfigError, DataError
 from rlsp.reporting.figures import (
     FIGURES,
@@ -31,7 +32,6 @@ from rlsp.reporting.figures import (
     thinned,
 )
 from rlsp.reporting.pictures import choose_region, draw_gallery, draw_pictures, plot_crops, plot_profiles
-from rlsp.reporting.rows import read_table
 from rlsp.reporting.speed import summarise_speed
 from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
 from rlsp.reporting.style import FADED, label_styles, save_figure, wrapped

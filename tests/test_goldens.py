@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from snakemake_runs import COMMAND, TINY, new_folder
 
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
 
 pytestmark = pytest.mark.workflow
 GOLDENS = ROOT / "tests" / "goldens"

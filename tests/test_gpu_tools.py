@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from rlsp.clips import read_png, write_png
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
+from rlsp.data.images import read_png, write_png
 
 pytestmark = pytest.mark.slow
 STUDY = "tests/studies/tiny.yaml"

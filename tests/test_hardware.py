@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlsp import devices, hardware
-from rlsp.devices import native_precision
+from rlsp import clock, devices
+from rlsp.devices import native_precision, warn_if_emulated
 from rlsp.errors import ConfigError
-from rlsp.hardware import (
+from rlsp.timing import hardware
+from rlsp.timing.hardware import (
     DeviceMonitor,
     Reading,
     available_precisions,
     busy_reason,
     measure_bandwidth,
     measure_matrix_rate,
-    warn_if_emulated,
 )
 
 pytestmark = pytest.mark.numerical
@@ -41,8 +41,8 @@ def small_products(monkeypatch):
     monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (24,)})
     monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
     monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
-    monkeypatch.setattr(hardware, "WARMUP_SECONDS", 0)
-    monkeypatch.setattr(hardware, "MEASURED_SECONDS", {"cpu": 0})
+    monkeypatch.setattr(clock, "WARMUP_SECONDS", 0)
+    monkeypatch.setattr(clock, "MEASURED_SECONDS", {"cpu": 0})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -60,13 +60,13 @@ def test_operations_are_those_that_pytorch_counts(small_products, dtype):
 
 def test_rate_is_operations_over_time_of_the_best_product(small_products, monkeypatch):
     seconds = iter([0.25, 0.5, 0.125])
-    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: next(seconds))
+    monkeypatch.setattr(hardware, "median_seconds", lambda work, device: next(seconds))
     rates = [2 * 32**3 / 0.25, 2 * 64**3 / 0.5, 2 * 24 * 24 * 16 * 16 / 0.125]
     assert measure_matrix_rate("cpu", "fp32") == max(rates) == rates[2]
 
 
 def test_bandwidth_counts_reading_and_writing(small_products, monkeypatch):
-    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: 0.5)
+    monkeypatch.setattr(hardware, "median_seconds", lambda work, device: 0.5)
     assert measure_bandwidth("cpu") == 2 * 2**20 / 0.5
 
 
@@ -77,14 +77,14 @@ def test_the_copy_is_one_of_random_bytes(small_products, monkeypatch):
         assert len(target.unique()) > 0.99 * target.numel()
         return 1
 
-    monkeypatch.setattr(hardware, "_median_seconds", look)
+    monkeypatch.setattr(hardware, "median_seconds", look)
     measure_bandwidth("cpu")
 
 
 def test_time_is_the_median_after_the_warm_up(small_products, monkeypatch):
     seconds = iter([9.0, 1.0, 3.0, 2.0])
-    monkeypatch.setattr(hardware, "_sample_seconds", lambda work, device: next(seconds))
-    assert hardware._median_seconds(lambda: None, "cpu") == 2.0
+    monkeypatch.setattr(clock, "sample_seconds", lambda work, device: next(seconds))
+    assert hardware.median_seconds(lambda: None, "cpu") == 2.0
 
 
 def test_a_cpu_has_some_speed(small_products):
@@ -113,7 +113,7 @@ def test_tf32_is_switched_and_put_back(small_products, monkeypatch, precision, a
         seen.append([getattr(library, name) for library, name in CUDA_SETTINGS])
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(hardware, "_median_seconds", note)
+    monkeypatch.setattr(hardware, "median_seconds", note)
     monkeypatch.setattr(hardware, "available_precisions", lambda device: ["fp32", "tf32", "bf16", "fp16"])
     with pytest.raises(RuntimeError, match="out of memory"):
         measure_matrix_rate("cpu", precision)
@@ -192,9 +192,9 @@ def test_auto_is_bf16_where_it_is_native(monkeypatch):
 
 
 def test_emulation_is_said_with_the_factor_measured(monkeypatch, capsys):
-    monkeypatch.setattr(hardware, "available_precisions", lambda device: ["fp32"])
-    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: next(seconds))
-    monkeypatch.setattr(hardware, "describe_device", lambda device: "Some CPU")
+    monkeypatch.setattr(devices, "available_precisions", lambda device: ["fp32"])
+    monkeypatch.setattr(devices, "median_seconds", lambda work, device: next(seconds))
+    monkeypatch.setattr(devices, "describe_device", lambda device: "Some CPU")
     seconds = iter([0.5, 4.0])
     warn_if_emulated("bf16", "cpu")
     printed = capsys.readouterr().err
@@ -212,9 +212,9 @@ def test_the_measured_convolution_trains_in_the_precision(monkeypatch):
     monkeypatch.setattr(
         torch.nn.functional, "conv2d", lambda *a, **k: seen.append(plain(*a, **k)) or seen[-1]
     )
-    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: work())
-    hardware._convolution_seconds("cpu", "fp32")
-    hardware._convolution_seconds("cpu", "bf16")
+    monkeypatch.setattr(devices, "median_seconds", lambda work, device: work())
+    devices._convolution_seconds("cpu", "fp32")
+    devices._convolution_seconds("cpu", "bf16")
     assert [product.dtype for product in seen] == [torch.float32, torch.bfloat16]
 
 
@@ -410,7 +410,7 @@ def test_the_real_package_has_every_function_that_is_asked():
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def made_clock(monkeypatch):
     """Clock that moves only while somebody sleeps; what happens then can be added."""
     now = SimpleNamespace(seconds=100.0, own=7.0, on_sleep=lambda: None)
 
@@ -424,23 +424,23 @@ def clock(monkeypatch):
     return now
 
 
-def test_another_process_on_the_gpu(nvml, clock):
+def test_another_process_on_the_gpu(nvml, made_clock):
     nvml.pids = [os.getppid(), os.getpid()]
     assert busy_reason("cuda:0") == f"other processes hold cuda:0: {os.getppid()}"
     assert nvml.is_open == 0
 
 
-def test_hidden_work_on_the_gpu_shows_in_its_utilisation(nvml, clock):
+def test_hidden_work_on_the_gpu_shows_in_its_utilisation(nvml, made_clock):
     nvml.use = [100, 0, 80, 40]  # the first is asked before our own work is forgotten
     assert busy_reason("cuda:0", seconds=0.15) == "cuda:0 is 40% in use while this process does nothing"
 
 
-def test_our_own_work_just_before_does_not_count(nvml, clock):
+def test_our_own_work_just_before_does_not_count(nvml, made_clock):
     nvml.use = [100, 0]
     assert busy_reason("cuda:0", seconds=1) is None
 
 
-def test_our_own_process_may_have_another_number_outside_of_the_container(nvml, clock, monkeypatch):
+def test_our_own_process_may_have_another_number_outside_of_the_container(nvml, made_clock, monkeypatch):
     monkeypatch.setattr(hardware.psutil, "pid_exists", lambda pid: pid < 1000)
     nvml.pids = [70_000]
     assert busy_reason("cuda:0") is None
@@ -459,12 +459,12 @@ intr 17
 
 
 @pytest.fixture
-def cores(monkeypatch, tmp_path, clock):
+def cores(monkeypatch, tmp_path, made_clock):
     """Three cores, two of them ours; the list holds ticks used while somebody sleeps."""
     used = [0, 0, 0, 0]
     stat = tmp_path / "stat"
     stat.write_text(STAT.format(10, 20, 30, 40))
-    clock.on_sleep = lambda: stat.write_text(
+    made_clock.on_sleep = lambda: stat.write_text(
         STAT.format(*(before + ticks for before, ticks in zip((10, 20, 30, 40), used, strict=True)))
     )
     monkeypatch.setattr(hardware, "PROC_STAT", stat)
@@ -487,19 +487,19 @@ def test_use_by_others_is_told_in_cores(cores):
     assert busy_reason("cpu", seconds=2) == "other processes use 0.8 of 2 cores"
 
 
-def test_our_own_use_of_the_cpu_does_not_count(cores, clock):
+def test_our_own_use_of_the_cpu_does_not_count(cores, made_clock):
     cores[:] = [100, 60, 0, 0]
-    write = clock.on_sleep
+    write = made_clock.on_sleep
 
     def work():
         write()
-        clock.own += 1.4
+        made_clock.own += 1.4
 
-    clock.on_sleep = work
+    made_clock.on_sleep = work
     assert busy_reason("cpu", seconds=2) is None
 
 
-def test_a_machine_that_does_not_tell(monkeypatch, clock, tmp_path):
+def test_a_machine_that_does_not_tell(monkeypatch, made_clock, tmp_path):
     monkeypatch.setattr(hardware, "PROC_STAT", tmp_path / "none")
     assert busy_reason("cpu") is None
 

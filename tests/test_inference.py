@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from rlsp import devices, inference
+from rlsp import devices
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError
-from rlsp.inference import Execution, FrameRestorer, carry_over, fastest_execution, to_host
+from rlsp.inference import execution
+from rlsp.inference.chroma import PictureMaker
+from rlsp.inference.execution import Execution, fastest_execution
+from rlsp.inference.fused import FusedRLSP, fused_form
+from rlsp.inference.restorer import FrameRestorer, carry_over, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
-from rlsp.models.fused import FusedRLSP
-from rlsp.pictures import PictureMaker
-from rlsp.runtime.timed import sliding_frames
+from rlsp.timing.timed import sliding_frames
 
 pytestmark = pytest.mark.numerical
 
@@ -73,7 +75,7 @@ def test_fused_form_restores_the_same_pictures(spec, is_signed):
 
 def test_fused_form_reads_every_neighbour_and_keeps_its_memory():
     model = lively_model()
-    fused = model.fused(torch.float32)
+    fused = fused_form(model, torch.float32)
     windows = model.windows(model.pad_clip(sliding_frames((16, 16), 3)[None]))
     first, carry = fused.step(windows[0], None)
     kept = first.clone()
@@ -193,7 +195,7 @@ def test_names_are_checked():
 
 def test_restoring_takes_the_fastest_mode_in_a_precision_that_there_is(monkeypatch):
     found = {"cpu": ["fp32"], "cuda:0": ["fp32", "tf32", "bf16", "fp16"]}
-    for module in (inference, devices):
+    for module in (execution, devices):
         monkeypatch.setattr(module, "available_precisions", found.get)
     assert fastest_execution("cpu") == fastest_execution("cpu", "auto") == Execution("fp32", "fused")
     assert fastest_execution("cuda:0", "auto") == Execution("bf16", "graph")
@@ -240,8 +242,8 @@ def test_recorded_steps_restore_what_single_ones_do(monkeypatch, spec, precision
     for size in ((16, 24), (16, 24), (24, 16), (16, 24)):
         frames = sliding_frames(size, 5)
         clip = model.pad_clip(frames[None].to(torch.uint8))
-        for restorer in (single, recorded):
-            restorer.start()
+        single.start()
+        recorded.start()
         for t, window in enumerate(model.windows(clip)):
             expected = [output.clone() for output in single.step(window)]
             for output, right in zip(recorded.step(window), expected, strict=True):

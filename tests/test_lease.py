@@ -11,7 +11,7 @@ import time
 import pytest
 
 from rlsp.errors import TrainingError
-from rlsp.lease import hold_lease
+from rlsp.training.lease import hold_lease
 
 QUICK = {"heartbeat": 0.1, "stale": 1.0}
 
@@ -67,7 +67,7 @@ def test_a_live_holder_on_this_machine_is_refused_at_once(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from rlsp.lease import hold_lease
+from rlsp.training.lease import hold_lease
 with hold_lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

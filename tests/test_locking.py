@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from rlsp.locking import HOLDER, LOCKS, record_holder, release_stale_lock
+from rlsp.jobs import HOLDER, LOCKS, record_holder, release_stale_lock
 
 
 @pytest.fixture

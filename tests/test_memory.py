@@ -4,7 +4,7 @@ import signal
 import pytest
 import torch
 
-from rlsp.runtime.memory import MemoryProbe
+from rlsp.timing.memory import MemoryProbe
 
 
 def hold(megabytes):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlsp.complexity import count_macs, count_parameters
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
+from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.models.shuffle import shuffle_down, shuffle_up
 
 pytestmark = pytest.mark.numerical

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlsp import clips, packing, sources
+from rlsp.config import datasets
+from rlsp.data import clips, images, packing
 from rlsp.errors import ConfigError, DataError
+from rlsp.files import write_json
 
 RNG = np.random.default_rng(0)
 MOVES = {
@@ -43,7 +45,7 @@ def pack(folder, spec, downloads=None, name="set"):
 
 def write_download(folder, files):
     listed = {file: {"bytes": (folder / file).stat().st_size, "sha256": ""} for file in files}
-    clips.write_manifest(folder / "manifest.json", {"licence": "free", "files": listed})
+    write_json(folder / "manifest.json", {"licence": "free", "files": listed})
     return folder / "manifest.json"
 
 
@@ -138,7 +140,7 @@ def test_cameras_move_over_photographs_of_ones_own(tmp_path, album):
 def test_each_clip_shows_its_own_photograph(tmp_path):
     colours = {"b": (10, 60, 200), "a": (250, 0, 30)}
     for name, colour in colours.items():
-        clips.write_png(tmp_path / f"own/{name}.png", np.full((60, 70, 3), colour, np.uint8))
+        images.write_png(tmp_path / f"own/{name}.png", np.full((60, 70, 3), colour, np.uint8))
     _, opened = pack(tmp_path, own_moves(tmp_path / "own", clips_per_photograph=2))
     assert list(opened) == ["a-0", "a-1", "b-0", "b-1"]
     for clip, frames in opened.items():
@@ -165,7 +167,7 @@ def test_largest_speed_of_varied_clips(tmp_path, album):
 
 def test_photographs_can_be_reduced_first(tmp_path):
     blocks = np.kron(RNG.integers(0, 2, (99, 99, 1)), np.ones((2, 2, 3)))
-    clips.write_png(tmp_path / "own/a.png", (200 * blocks).astype(np.uint8))
+    images.write_png(tmp_path / "own/a.png", (200 * blocks).astype(np.uint8))
     still = {"pan": [0.0, 0.0], "jitter": 0.0}
     _, opened = pack(tmp_path / "1", own_moves(tmp_path / "own", **still))
     _, reduced = pack(tmp_path / "2", own_moves(tmp_path / "own", resize=2, **still))
@@ -178,7 +180,7 @@ def test_photographs_can_be_reduced_first(tmp_path):
 
 
 def test_too_small_photograph_is_named_or_left_out(tmp_path, album, capsys):
-    clips.write_png(album / "tiny.png", np.zeros((30, 200, 3), np.uint8))
+    images.write_png(album / "tiny.png", np.zeros((30, 200, 3), np.uint8))
     message = "tiny.png: camera move: .* at least .* got 200x30; .* skip_small: true leaves"
     with pytest.raises(ConfigError, match=message):
         pack(tmp_path, own_moves(album))
@@ -209,9 +211,9 @@ def test_folders_that_no_camera_can_move_over(tmp_path, album):
 
 
 def test_every_photograph_of_the_table_is_shipped_and_has_a_licence():
-    from rlsp.scenes import read_photograph
+    from rlsp.data.images import read_photograph
 
-    for row in sources.photographs().values():
+    for row in datasets.photographs().values():
         assert min(read_photograph(row["file"]).shape[:2]) >= 160 + 16
         assert row["licence"] and row["scene"]
 
@@ -286,7 +288,7 @@ def test_shots_that_are_not_there(tmp_path, film, change, error, message):
 def pictures(tmp_path):
     names = [f"in/walk/Frame {number}.png" for number in (9, 10, 11)] + ["in/walker/Frame 1.png"]
     for level, name in enumerate(names):
-        clips.write_png(tmp_path / "pictures" / name, np.full((8, 8, 3), level, np.uint8))
+        images.write_png(tmp_path / "pictures" / name, np.full((8, 8, 3), level, np.uint8))
     # the list is in plain alphabetical order, as in a CSV
     return {"pictures": write_download(tmp_path / "pictures", sorted(names))}
 
@@ -315,7 +317,7 @@ def folder_spec(folder, frames=None):
 
 def write_pictures(folder, count=3):
     for number in range(count):
-        clips.write_png(folder / f"{number}.png", np.full((9, 8, 3), number, np.uint8))
+        images.write_png(folder / f"{number}.png", np.full((9, 8, 3), number, np.uint8))
 
 
 def test_folders_and_videos_become_clips(tmp_path, film):
@@ -355,7 +357,7 @@ def test_folders_that_hold_no_clips(tmp_path):
 
 def test_a_clip_without_a_name_for_paths_is_refused(tmp_path):
     for name in ("walk", "歩"):
-        clips.write_png(tmp_path / "own" / name / "1.png", np.zeros((8, 8, 3), np.uint8))
+        images.write_png(tmp_path / "own" / name / "1.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ConfigError, match="歩: expected a name with letters a to z or digits"):
         pack(tmp_path, folder_spec(str(tmp_path / "own")))
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from rlsp.config import ROOT
-from rlsp.study import Study
+from rlsp.config.schema import ROOT
+from rlsp.config.study import Study
 
 PLAN_SECONDS = 30  # of CPU time; beside a busy core the clock says more
 

@@ -4,9 +4,9 @@ import torch
 from test_restoration import BICUBIC, GAUSSIAN, smooth_clip
 
 from rlsp.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
-from rlsp.degradation import degrade
+from rlsp.data.degradation import degrade
+from rlsp.inference.chroma import PictureMaker
 from rlsp.models.bicubic import upsample_bicubic
-from rlsp.pictures import PictureMaker
 
 pytestmark = pytest.mark.numerical
 

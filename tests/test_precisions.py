@@ -5,13 +5,14 @@ import pytest
 import torch
 from test_restoration import GAUSSIAN, smooth_clip
 
-from rlsp import precisions
-from rlsp.clips import pack_clip, write_manifest
 from rlsp.color import rgb_to_y
-from rlsp.degradation import degrade
+from rlsp.data.clips import pack_clip
+from rlsp.data.degradation import degrade
+from rlsp.evaluation import precisions
+from rlsp.evaluation.precisions import COLUMNS, compare_frames, compare_precisions, there_and_back
+from rlsp.files import write_json
 from rlsp.models import build_model
-from rlsp.precisions import COLUMNS, compare_frames, compare_precisions, there_and_back
-from rlsp.weights import save_weights
+from rlsp.models.weights import save_weights
 
 pytestmark = pytest.mark.numerical
 
@@ -33,7 +34,7 @@ def test_there_and_back_never_cuts():
 @pytest.fixture
 def both_precisions(monkeypatch):
     monkeypatch.setattr(precisions, "available_precisions", lambda device: ["fp32", "bf16"])
-    monkeypatch.setattr("rlsp.inference.available_precisions", lambda device: ["fp32", "bf16"])
+    monkeypatch.setattr("rlsp.inference.execution.available_precisions", lambda device: ["fp32", "bf16"])
 
 
 @pytest.mark.precision("bf16")
@@ -59,7 +60,7 @@ def test_table_has_every_clip_and_the_long_one(both_precisions, tmp_path):
         clips = {clip: smooth_clip(frames) for clip, frames in (("a", 5), ("b", 3))}
         made = {clip: degrade(frames, GAUSSIAN) if scale > 1 else frames for clip, frames in clips.items()}
         entries = {clip: pack_clip(iter(f), path.parent / f"{clip}.npy", scale=1) for clip, f in made.items()}
-        write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+        write_json(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
         manifests.append(str(path))
     weights = tmp_path / "model.safetensors"
     save_weights(weights, made_model(), {"model": SPEC})

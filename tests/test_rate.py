@@ -6,11 +6,12 @@ import pytest
 import torch
 from made_trainings import make_spec
 
-from rlsp.clips import open_clips
-from rlsp.datasets import TrainingCrops
-from rlsp.estimate import RATE_COLUMNS, read_rates
+from rlsp.data.clips import open_clips
+from rlsp.files import write_rows
+from rlsp.planning.estimate import RATE_COLUMNS, read_rates
 from rlsp.training import rate
-from rlsp.training.rate import COLUMNS, PngCrops, gmac_per_step, measure_rates, write_rates
+from rlsp.training.crops import TrainingCrops
+from rlsp.training.rate import COLUMNS, PngCrops, gmac_per_step, measure_rates
 
 
 def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
@@ -34,7 +35,7 @@ def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     assert (table["steps_per_second"] > 0).all()
     assert table["device_busy"].between(0, 1).all()
 
-    write_rates(tmp_path / "rates" / "some-device" / "training_rate.csv", rows)
+    write_rows(tmp_path / "rates" / "some-device" / "training_rate.csv", COLUMNS, rows)
     known = read_rates(tmp_path / "rates")
     assert list(known.columns) == list(RATE_COLUMNS)
     assert len(known) == 1  # the plain loop is no rate of a training

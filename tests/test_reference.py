@@ -8,7 +8,7 @@ import pytest
 from made_tables import write_made
 
 from rlsp import provenance
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import redraw_figures
 from rlsp.reporting.reference import copy_reference

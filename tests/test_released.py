@@ -8,18 +8,16 @@ import pytest
 import torch
 from scipy.signal import correlate
 
-from rlsp.bundle import masked_crc32c, read_checkpoint
-from rlsp.checkpoints import CHECKPOINTS
-from rlsp.clips import list_frames, read_pictures, write_png
-from rlsp.degradation import degrade_gaussian
+from rlsp.config.checkpoints import CHECKPOINTS
+from rlsp.data.clips import list_frames, read_pictures
+from rlsp.data.degradation import degrade_gaussian
+from rlsp.data.images import write_png
 from rlsp.errors import DataError
 from rlsp.models import build_model
-from rlsp.released import (
-    check_exactness,
-    convert_checkpoint,
-    convert_pytorch_state,
-)
-from rlsp.weights import load_weights
+from rlsp.models.weights import load_weights
+from rlsp.released.conversion import convert_checkpoint, convert_pytorch_state
+from rlsp.released.exactness import check_exactness
+from rlsp.released.tensorflow import masked_crc32c, read_checkpoint
 
 pytestmark = pytest.mark.numerical
 
@@ -31,7 +29,7 @@ FULL_FRAMES = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}  # Vid4
 
 
 def slow_masked_crc(data):
-    """CRC-32C bit by bit, independent of the table in rlsp.released."""
+    """CRC-32C bit by bit, independent of the table in rlsp.released.conversion."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -329,10 +327,10 @@ def write_frames(folder, frames):
     for t, frame in enumerate(frames):
         write_png(folder / "walk" / "y" / f"{t:08d}.png", frame)
     paths = [f"walk/y/{t:08d}.png" for t in range(len(frames))]
-    return write_manifest(folder / "manifest.json", {"walk": paths})
+    return write_json(folder / "manifest.json", {"walk": paths})
 
 
-def write_manifest(path, luma):
+def write_json(path, luma):
     clips = {clip: {"rgb": None, "y": paths and [str(p) for p in paths]} for clip, paths in luma.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"run": "made", "dataset": "vid4", "clips": clips}))
@@ -384,9 +382,9 @@ def test_manifests_that_cannot_be_compared(tmp_path, frames):
     with pytest.raises(DataError, match="there is none"):
         check_exactness(tmp_path / "no.json", good, report)
     with pytest.raises(DataError, match=r"expected the clips \['walk'\], got \['city'\]"):
-        check_exactness(write_manifest(tmp_path / "b.json", {"city": ["x.png"]}), good, report)
+        check_exactness(write_json(tmp_path / "b.json", {"city": ["x.png"]}), good, report)
     with pytest.raises(DataError, match="clip walk: expected luma pictures"):
-        check_exactness(write_manifest(tmp_path / "b.json", {"walk": None}), good, report)
+        check_exactness(write_json(tmp_path / "b.json", {"walk": None}), good, report)
     with pytest.raises(DataError, match="at least 2 frames"):
         check_exactness(write_frames(tmp_path / "c", frames[:1]), good, report)
     with pytest.raises(DataError, match=r"00000000\.png: expected shape \(100, 120\), got \(100, 80\)"):
@@ -435,6 +433,6 @@ def test_released_weights_give_the_released_pixels(mirror, tmp_path):
         for path, frame in zip(ours[clip], restored, strict=True):
             write_png(path, frame)
         theirs[clip] = list_frames(mirror[0] / "frames/7-64" / f"{clip}_y")
-    a, b = write_manifest(tmp_path / "a.json", ours), write_manifest(tmp_path / "b.json", theirs)
+    a, b = write_json(tmp_path / "a.json", ours), write_json(tmp_path / "b.json", theirs)
     check_exactness(a, b, tmp_path / "exactness.csv", full_frames=FULL_FRAMES)
     assert len((tmp_path / "exactness.csv").read_text().splitlines()) == 1 + 4 * 3

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rlsp import PYTHON
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
 from rlsp.provenance import OLDEST_TORCH
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

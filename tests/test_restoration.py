@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from rlsp.clips import open_clips, pack_clip, read_manifest, read_png, write_manifest
-from rlsp.degradation import degrade
+from rlsp.data.clips import open_clips, pack_clip, read_manifest
+from rlsp.data.degradation import degrade
+from rlsp.data.images import read_png
 from rlsp.errors import DataError
-from rlsp.models import build_model
-from rlsp.restoration import (
+from rlsp.files import write_json
+from rlsp.inference.restoration import (
     picture_restorer,
     restore_by_interpolation,
     restore_dataset,
@@ -15,7 +16,8 @@ from rlsp.restoration import (
     restore_with_weights,
     to_picture,
 )
-from rlsp.weights import save_weights
+from rlsp.models import build_model
+from rlsp.models.weights import save_weights
 
 pytestmark = pytest.mark.numerical
 
@@ -45,7 +47,7 @@ def lr_manifest(tmp_path):
     path = tmp_path / "lr" / "manifest.json"
     clips = {name: degrade(smooth_clip(frames), GAUSSIAN) for name, frames in (("a", 5), ("b", 1))}
     entries = {n: pack_clip(iter(f), path.parent / f"{n}.npy", scale=1) for n, f in clips.items()}
-    write_manifest(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
+    write_json(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
     return path
 
 
@@ -154,7 +156,7 @@ def test_manifest_is_written_last(lr_manifest, tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rlsp.restoration.write_png", full_disk)
+    monkeypatch.setattr("rlsp.inference.restoration.write_png", full_disk)
     target = tmp_path / "restored" / "made" / "manifest.json"
     with pytest.raises(OSError, match="No space left"):
         restore_dataset(tiny_model(), lr_manifest, target, run="run", phase=0)

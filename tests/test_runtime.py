@@ -13,14 +13,14 @@ import torch
 
 from rlsp.devices import claim_device, describe_device
 from rlsp.errors import ConfigError
-from rlsp.hardware import DeviceMonitor, Reading
-from rlsp.inference import Execution
+from rlsp.inference.execution import Execution
 from rlsp.models.base import VideoModel
-from rlsp.runtime import cases, tables, timed, turns
-from rlsp.runtime.cases import Case, Timing, list_cases
-from rlsp.runtime.tables import CASE_COLUMNS, COLUMNS, time_models
-from rlsp.runtime.timed import TimedCase, sliding_frames
-from rlsp.runtime.turns import measure_cases
+from rlsp.timing import cases, tables, timed, turns
+from rlsp.timing.cases import Case, Timing, list_cases
+from rlsp.timing.hardware import DeviceMonitor, Reading
+from rlsp.timing.tables import CASE_COLUMNS, COLUMNS, time_models
+from rlsp.timing.timed import TimedCase, sliding_frames
+from rlsp.timing.turns import measure_cases
 
 SPECS = {
     "small": {"arch": "rlsp", "layers": 2, "filters": 4, "scale": 4},

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rlsp import scenes
+from rlsp.data import camera_moves, images
 from rlsp.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ MOVES = {
 
 def render(seed=1, **settings):
     rng = np.random.default_rng(seed)
-    return scenes.render_move(analytic_photograph(), frames=6, size=(64, 72), rng=rng, **settings)
+    return camera_moves.render_move(analytic_photograph(), frames=6, size=(64, 72), rng=rng, **settings)
 
 
 def warp_previous(frame, flow):
@@ -67,7 +67,7 @@ def test_flow_equals_brute_force_tracking():
             for a, s in zip(angles, sizes, strict=True)
         ]
     )
-    flow = scenes.exact_flow(transforms, (5, 7))
+    flow = camera_moves.exact_flow(transforms, (5, 7))
     for t in (1, 2):
         for row in range(5):
             for column in range(7):
@@ -98,7 +98,7 @@ def test_pan_by_whole_pixels_shifts_the_picture_exactly():
 def test_jitter_is_of_the_speed():
     rng = np.random.default_rng(0)
     photograph = np.zeros((300, 900, 3), np.uint8)
-    _, backward, _ = scenes.render_move(
+    _, backward, _ = camera_moves.render_move(
         photograph, frames=400, size=(8, 8), pan=(1.0, 0.25), jitter=0.12, rng=rng
     )
     speed = np.abs(backward[:, 0, 0].mean(axis=0))
@@ -118,7 +118,7 @@ def test_zoom_and_rotation_have_the_rate_asked_for():
 def test_clip_stays_sharp():
     rng = np.random.default_rng(0)
     photograph = np.kron(rng.integers(0, 2, (50, 50, 1)), np.ones((4, 4, 3))).astype(np.uint8) * 255
-    clip, _, _ = scenes.render_move(photograph, frames=3, size=(64, 64), rng=rng)
+    clip, _, _ = camera_moves.render_move(photograph, frames=3, size=(64, 64), rng=rng)
     steps = np.abs(np.diff(clip[1].astype(int), axis=1)).max(axis=(0, 2))
     assert np.quantile(steps, 0.8) > 150  # every fourth step is an edge of 255 levels
 
@@ -127,8 +127,8 @@ def test_same_seed_same_clip_whatever_else_is_made():
     photograph = analytic_photograph()
 
     def clip(*key):
-        rng = scenes.seeded_generator(*key)
-        return scenes.render_move(photograph, frames=3, size=(32, 32), rng=rng)[0]
+        rng = camera_moves.seeded_generator(*key)
+        return camera_moves.render_move(photograph, frames=3, size=(32, 32), rng=rng)[0]
 
     first = clip(0, "coffee", 1)
     np.testing.assert_array_equal(first, clip(0, "coffee", 1))
@@ -140,7 +140,7 @@ def test_camera_never_leaves_the_photograph():
     # outside of it lies black, so any black pixel would tell
     photograph = np.full((84, 92, 3), 200, np.uint8)
     for seed in range(20):
-        clip, _, _ = scenes.render_move(
+        clip, _, _ = camera_moves.render_move(
             photograph, frames=6, size=(64, 72), rotation=0.5, rng=np.random.default_rng(seed)
         )
         assert np.all(clip == 200)
@@ -148,7 +148,7 @@ def test_camera_never_leaves_the_photograph():
 
 def test_photograph_may_be_wider_than_opencv_takes():
     photograph = np.tile(analytic_photograph(90, 80), (1, 500, 1))
-    clip, _, _ = scenes.render_move(
+    clip, _, _ = camera_moves.render_move(
         photograph, frames=3, size=(64, 72), start=(39000.5, 45.5), jitter=0.0, supersample=1,
         rng=np.random.default_rng(0),
     )  # fmt: skip
@@ -157,7 +157,7 @@ def test_photograph_may_be_wider_than_opencv_takes():
 
 def test_too_small_photograph_is_refused():
     with pytest.raises(ConfigError, match=r"at least \d+x\d+ px .* got 70x60"):
-        scenes.render_move(
+        camera_moves.render_move(
             np.zeros((60, 70, 3), np.uint8), frames=6, size=(64, 64), rng=np.random.default_rng(0)
         )
 
@@ -171,8 +171,8 @@ def test_start_places_the_first_frame():
 
 
 def test_photographs_come_from_the_installed_package():
-    coffee, brick = scenes.read_photograph("coffee.png"), scenes.read_photograph("brick.png")
+    coffee, brick = images.read_photograph("coffee.png"), images.read_photograph("brick.png")
     assert coffee.shape == (400, 600, 3) and coffee.dtype == np.uint8
     assert brick.shape == (512, 512, 3) and np.all(brick[..., 0] == brick[..., 2])
     with pytest.raises(ConfigError, match="nothing.png"):
-        scenes.read_photograph("nothing.png")
+        images.read_photograph("nothing.png")

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlsp.clips import write_clip, write_manifest, write_png
 from rlsp.color import rgb_to_y
+from rlsp.data.clips import write_clip
+from rlsp.data.flow import open_flow, write_flow_dataset
+from rlsp.data.images import write_png
 from rlsp.errors import ConfigError, DataError
+from rlsp.evaluation.scoring import COLUMNS, score_dataset
+from rlsp.files import write_json
 from rlsp.metrics.fidelity import crop_border, psnr, ssim
-from rlsp.metrics.flow import grey, open_flow, write_flow_dataset
+from rlsp.metrics.flow import grey
 from rlsp.metrics.temporal import tof, warp_error
-from rlsp.scoring import COLUMNS, score_dataset
 
 pytestmark = pytest.mark.numerical
 
@@ -53,7 +56,7 @@ class Study:
         entries = {
             name: write_clip(self.clips.parent / f"{name}.npy", clip) for name, clip in self.truth.items()
         }
-        write_manifest(self.clips, {"dataset": "made", "spec": {}, "licence": "CC0-1.0", "clips": entries})
+        write_json(self.clips, {"dataset": "made", "spec": {}, "licence": "CC0-1.0", "clips": entries})
         write_flow_dataset(self.clips, self.flow)
 
     def write_restored(self):
@@ -63,12 +66,12 @@ class Study:
                 entries[name][kind] = [f"{name}/{kind}/{index:08d}.png" for index in range(FRAMES)]
                 for file, frame in zip(entries[name][kind], frames, strict=True):
                     write_png(self.restored.parent / file, frame)
-        write_manifest(self.restored, {"run": "noisy", "dataset": "made", "clips": entries})
+        write_json(self.restored, {"run": "noisy", "dataset": "made", "clips": entries})
 
     def edit_restored(self, edit):
         manifest = json.loads(self.restored.read_text())
         edit(manifest)
-        write_manifest(self.restored, manifest)
+        write_json(self.restored, manifest)
 
     def score(self, **changes):
         options = {"labels": LABELS, "crops": [0, 4], **changes}

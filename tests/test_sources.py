@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from rlsp import sources
+from rlsp.config import datasets
+from rlsp.data import sources
 from rlsp.errors import ConfigError, DownloadError
 
 # ---- overlap of train and test sets
@@ -65,7 +66,7 @@ def folder(path):
 )
 def test_overlap_of_two_sets(first, second, shared):
     for pair in [(first, second), (second, first)]:
-        found = sources.overlap(*pair)
+        found = datasets.overlap(*pair)
         assert (found is None) == (shared is None)
         assert shared is None or shared in found
 
@@ -167,7 +168,7 @@ def mirror(tmp_path, monkeypatch):
                 "sha256": sha256,
             }
         )
-    monkeypatch.setattr(sources, "_read_table", {"made": rows}.__getitem__)
+    monkeypatch.setattr(sources, "read_shipped_table", {"made": rows}.__getitem__)
     handler = functools.partial(QuietHandler, directory=str(tmp_path / "mirror"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -218,7 +219,7 @@ def test_list_that_does_not_fit(tmp_path):
     ("manifest", "files"), [("vid4_gt", 171), ("rlsp_released", None), ("duf_released", None)]
 )
 def test_lists_of_files_ship_with_the_package(manifest, files):
-    rows = sources._read_table(manifest)
+    rows = datasets.read_shipped_table(manifest)
     assert files in (None, len(rows)) and len({row["path"] for row in rows}) == len(rows)
     assert all(len(row["sha256"]) == 64 and len(row["commit"]) == 40 for row in rows)
 

@@ -9,12 +9,13 @@ import time
 import numpy as np
 import pytest
 
-from rlsp import clips, staging
+from rlsp.data import clips, staging
 from rlsp.errors import DataError
+from rlsp.files import write_json
 
 STAGE = """
 import pathlib, shutil, sys, time
-from rlsp import staging
+from rlsp.data import staging
 manifest, stage_to, seconds = sys.argv[1:]
 copy = shutil.copyfile
 def slow_copy(source, target):
@@ -36,7 +37,7 @@ def manifest(tmp_path):
     (folder / "a.flow.npz").write_bytes(b"flow")
     entries["a"]["flow"] = "a.flow.npz"
     path = folder / "manifest.json"
-    clips.write_manifest(path, {"dataset": "d", "spec": {}, "licence": "none", "clips": entries})
+    write_json(path, {"dataset": "d", "spec": {}, "licence": "none", "clips": entries})
     return path
 
 
@@ -85,7 +86,7 @@ def test_changed_clips_are_another_set(manifest, tmp_path):
     first = staging.stage_clips(manifest, tmp_path / "disk")
     contents = clips.read_manifest(manifest)
     contents["clips"]["b"] = clips.write_clip(manifest.parent / "b.npy", np.full((3, 4, 8, 3), 9, np.uint8))
-    clips.write_manifest(manifest, contents)
+    write_json(manifest, contents)
     second = staging.stage_clips(manifest, tmp_path / "disk")
     assert second.parent != first.parent
     assert_staged(second, manifest, tmp_path / "disk")

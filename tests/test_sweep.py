@@ -3,9 +3,9 @@ import csv
 import pytest
 
 from rlsp.errors import ConfigError
-from rlsp.runtime import sweep
-from rlsp.runtime.cases import Timing
-from rlsp.runtime.sweep import COLUMNS, list_sweep, sweep_model
+from rlsp.timing import sweep
+from rlsp.timing.cases import Timing
+from rlsp.timing.sweep import COLUMNS, list_sweep, sweep_model
 
 SPEC = {"arch": "rlsp", "layers": 2, "filters": 4}
 

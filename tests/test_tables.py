@@ -17,11 +17,11 @@ from made_tables import (
     write_made,
 )
 
+from rlsp.columns import read_table
 from rlsp.errors import ConfigError, DataError
 from rlsp.reporting.compare import compare, comparison_markdown
 from rlsp.reporting.printing import Section, escape_tex, markdown_text, number_text, tex_text
 from rlsp.reporting.protocols import psnr_of_mse
-from rlsp.reporting.rows import read_table
 from rlsp.reporting.tables import (
     TRAINING_COLUMNS,
     collect_tables,

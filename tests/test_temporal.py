@@ -4,20 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rlsp.clips import write_clip, write_manifest
 from rlsp.color import rgb_to_y
+from rlsp.data.clips import write_clip
+from rlsp.data.flow import open_flow, write_flow_dataset
 from rlsp.errors import ConfigError, DataError
-from rlsp.metrics.flow import (
-    dis,
-    farneback,
-    grey,
-    is_inside,
-    occlusion,
-    one_opencv_thread,
-    open_flow,
-    warp,
-    write_flow_dataset,
-)
+from rlsp.files import write_json
+from rlsp.metrics.flow import dis, farneback, grey, is_inside, occlusion, one_opencv_thread, warp
 from rlsp.metrics.temporal import temporal_profile, tof, warp_error
 
 pytestmark = pytest.mark.numerical
@@ -200,7 +192,7 @@ def clips(tmp_path, texture):
     np.savez(folder / "made.flow.npz", backward=backward, visible=visible)
     entries["made"]["flow"] = "made.flow.npz"
     manifest = {"dataset": "pans", "spec": {}, "licence": "CC0-1.0", "clips": entries}
-    write_manifest(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest)
     return folder / "manifest.json"
 
 

@@ -17,7 +17,7 @@ from rlsp.reporting.timing import (
     summarise_runtime,
 )
 from rlsp.reporting.wide_timing import complexity_sections, runtime_sections
-from rlsp.runtime import sweep, tables
+from rlsp.timing import sweep, tables
 
 
 def test_runtime_summary_equals_hand_computed_values():

@@ -12,12 +12,12 @@ import pytest
 import torch
 from made_trainings import RECIPE, make_spec, run_training
 
-from rlsp.datasets import TrainingCrops
 from rlsp.errors import DataError, TrainingError
-from rlsp.lease import hold_lease
+from rlsp.models.weights import load_weights, save_weights
 from rlsp.training import Trainer
+from rlsp.training.crops import TrainingCrops
+from rlsp.training.lease import hold_lease
 from rlsp.training.step import learning_rate_at
-from rlsp.weights import load_weights, save_weights
 
 pytestmark = pytest.mark.numerical
 
@@ -144,7 +144,7 @@ def test_lost_weights_of_a_training_that_had_ended_are_written_again(manifests, 
     weights.unlink()
     assert run_training(manifests, tmp_path, "run").read_bytes() == first
     assert steps == []
-    monkeypatch.setattr("rlsp.training.checkpoint.source_hash", lambda *_: "changed")
+    monkeypatch.setattr("rlsp.training.loop.code_hash", lambda *_: "changed")
     assert run_training(manifests, tmp_path, "run").read_bytes() == first
     assert steps == list(range(12))
 

@@ -19,12 +19,13 @@ import torch
 from made_trainings import make_spec, run_training, write_clips
 from safetensors.torch import load_file
 
-from rlsp import devices, hardware
-from rlsp.datasets import TrainingCrops
+from rlsp import devices
 from rlsp.devices import matrix_precision
 from rlsp.errors import ConfigError, DeviceError, TrainingError
 from rlsp.models import build_model
+from rlsp.timing import hardware
 from rlsp.training import Trainer
+from rlsp.training.crops import TrainingCrops
 from rlsp.training.distributed import Group
 from rlsp.training.loop import STOP_MARGIN, is_resident, stop_time
 from rlsp.training.step import TrainingStep
@@ -98,7 +99,7 @@ def native(monkeypatch):
     found = ["fp32", "bf16"]
     for module in (devices, hardware):
         monkeypatch.setattr(module, "available_precisions", lambda device: found)
-    monkeypatch.setattr(hardware, "_median_seconds", lambda work, device: 1.0)
+    monkeypatch.setattr(hardware, "median_seconds", lambda work, device: 1.0)
     return found
 
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from rlsp import released, sources
-from rlsp.clips import list_frames, read_frames, read_png, write_png
+from rlsp.data import sources
+from rlsp.data.clips import list_frames, read_frames
+from rlsp.data.images import read_png, write_png
 from rlsp.errors import ConfigError, DataError, RlspError
+from rlsp.inference.upscaling import expectation, find_weights, upscale, upscale_frames
 from rlsp.models import build_model
-from rlsp.upscaling import expectation, find_weights, upscale, upscale_frames
-from rlsp.weights import load_weights, save_weights
+from rlsp.models.weights import load_weights, save_weights
+from rlsp.released import conversion
 
 GAUSSIAN = {
     "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
@@ -463,7 +465,7 @@ def test_released_weights_are_fetched_and_converted_once(tmp_path, monkeypatch):
         weights_path.touch()
 
     monkeypatch.setattr(sources, "fetch", fetch)
-    monkeypatch.setattr(released, "convert_checkpoint", convert)
+    monkeypatch.setattr(conversion, "convert_checkpoint", convert)
     for _ in range(2):
         assert find_weights("released:7-64", tmp_path) == tmp_path / "released" / "7-64.safetensors"
     manifest = tmp_path / "downloads" / "rlsp-checkpoints" / "manifest.json"
@@ -553,7 +555,7 @@ def test_interruption_leaves_nothing_and_an_older_result_stays(run, tmp_path, mo
             yield frame.repeat(4, axis=0).repeat(4, axis=1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rlsp.upscaling.upscale_frames", interrupted)
+    monkeypatch.setattr("rlsp.inference.upscaling.upscale_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(source, tmp_path / target)
     assert sorted(tmp_path.iterdir()) == before

@@ -16,7 +16,7 @@ import yaml
 from snakemake_runs import COMMAND, TINY, edit, new_folder, planned, run, snakemake, train_by_hand
 
 from rlsp.cli import main
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
 
 pytestmark = pytest.mark.workflow
 TRAINED = ["rlsp-2-8.gaussian.s0", "frames-only.gaussian.s0", "rlsp-2-8.bicubic.s0"]

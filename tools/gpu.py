@@ -15,7 +15,6 @@ Exit status 1: a part failed, or did not save what it had when its time was over
 import argparse
 import csv
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -78,7 +77,7 @@ class Session:
     """
 
     def __init__(self, studies: list[Path], device: str, folder: Path, *, tiny: bool) -> None:
-        from rlsp.study import Study
+        from rlsp.config.study import Study
 
         self.study = Study.from_file(*studies)
         self.options = [option for path in studies for option in ("--study", str(path))]
@@ -162,25 +161,23 @@ class Session:
         """Say how far a training has come, in steps and PSNR (dB) on its crops, and keep its log."""
         import torch
 
-        from rlsp.training.loop import write_log
+        from rlsp.files import write_rows
+        from rlsp.training.loop import COLUMNS as LOGGED
 
         run = state.parent.name.rpartition("-")[0]  # without the hash
         progress = torch.load(state, weights_only=True, map_location="cpu")["progress"]
-        write_log(self.folder / "training" / f"{run}.csv", progress["rows"])
+        write_rows(self.folder / "training" / f"{run}.csv", LOGGED, progress["rows"])
         steps = f"step {progress['step']:,} of {self.study.training(run)['recipe']['steps']:,}"
         return steps + (f", {progress['rows'][-1]['psnr']:.2f} dB in training" if progress["rows"] else "")
 
     def write_summary(self) -> None:
         """Write ``summary.csv``, in which the rows of a part replace those of an earlier run."""
+        from rlsp.files import write_rows
+
         path, done = self.folder / "summary.csv", {row["part"] for row in self.rows}
         before = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
         rows = [*[row for row in before if row["part"] not in done], *self.rows]
-        temporary = path.with_name("summary.csv.part")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(sorted(rows, key=lambda row: list(LIMITS).index(str(row["part"]))))
-        os.replace(temporary, path)
+        write_rows(path, COLUMNS, sorted(rows, key=lambda row: list(LIMITS).index(str(row["part"]))))
 
 
 # What it is about, the command, the file that it writes if any, and what tells the result in a new one.
@@ -270,6 +267,7 @@ def main() -> None:
     with one_line_errors():
         check_torch()
         from rlsp.devices import claim_device, describe_device
+        from rlsp.files import write_json
         from rlsp.reporting.reference import device_folder
 
         with claim_device(args.device) as where:  # given back at once: the parts take it themselves
@@ -279,7 +277,7 @@ def main() -> None:
         os.chdir(ROOT)  # data and results of a study lie in the folder in which it is run
         session = Session(studies, args.device, folder, tiny=args.tiny)
         provenance = {**describe_environment(), "device": name}
-        (folder / "provenance.json").write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+        write_json(folder / "provenance.json", provenance, sort_keys=True)
         limits = LIMITS | dict(args.limit)
         for part in args.parts or LIMITS:
             session.run(part, limits[part])

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsp.clips import read_frames, write_png
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
+from rlsp.data.clips import read_frames
+from rlsp.data.images import write_png
 from rlsp.errors import DataError, DownloadError, one_line_errors
 
 SOURCES = (

@@ -3,15 +3,9 @@
 import importlib
 from typing import Any
 
+from rlsp.config.architectures import ARCHITECTURES
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
-
-ARCHITECTURES = {
-    "rlsp": "rlsp.models.rlsp:RLSP",
-    "bicubic": "rlsp.models.bicubic:Bicubic",
-    "frvsr": "rlsp.models.frvsr:FRVSR",
-    "duf": "rlsp.models.duf:DUF",
-}
 
 
 def build_model(spec: dict[str, Any]) -> VideoModel:
@@ -20,8 +14,8 @@ def build_model(spec: dict[str, Any]) -> VideoModel:
     Parameters
     ----------
     spec : dict
-        ``arch`` is one of :data:`ARCHITECTURES` or ``package.module:Class`` of the user's own; all other keys
-        are keyword arguments of the class. What is left out has the paper's value.
+        ``arch`` is one of :data:`~rlsp.config.architectures.ARCHITECTURES` or ``package.module:Class`` of the user's
+        own; all other keys are keyword arguments of the class. What is left out has the paper's value.
 
     Raises
     ------

@@ -67,7 +67,7 @@ class VideoModel(nn.Module):
     def fused(self, dtype: torch.dtype) -> "VideoModel | None":
         """Make a faster form of this model for inference, its convolutions in `dtype`; None where there is none.
 
-        It restores the same pictures up to rounding; what it does with the carry and its output is its own affair.
+        It restores the same pictures up to rounding, and may overwrite the carry and its output in place.
         """
         return None
 

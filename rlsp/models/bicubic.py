@@ -1,7 +1,7 @@
 """Bicubic interpolation: the baseline every method is compared with.
 
 The grid matters more than the kernel: LR pixel 0 sits on HR coordinate `phase`, which depends on how the LR
-frames were made (:func:`rlsp.degradation.phase`).
+frames were made (:func:`rlsp.data.degradation.phase`).
 """
 
 from functools import lru_cache

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from rlsp.color import luma
 from rlsp.models.base import VideoModel, in_layout_of
-from rlsp.models.fused import FusedRLSP
 from rlsp.models.shuffle import shuffle_down, shuffle_up
 
 
@@ -132,10 +131,6 @@ class RLSP(VideoModel):
         base = self.base(frames[:, self.look_behind])
         carry = self.cell(self.to_range(frames).flatten(1, 2), base, carry)
         return shuffle_up(self.from_range(carry[0]), self.scale), carry
-
-    def fused(self, dtype: torch.dtype) -> FusedRLSP:
-        """Make the form with one buffer; see :class:`rlsp.models.fused.FusedRLSP`."""
-        return FusedRLSP(self, dtype)
 
     def loss(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Mean squared error, taken at LR resolution: shuffling down only reorders the terms of the mean."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from rlsp.columns import read_table
+from rlsp.files import write_rows, write_text
 from rlsp.reporting.evidence import (
     CROP,
     DEGRADATIONS,
@@ -43,15 +45,8 @@ from rlsp.reporting.published import (
     read_published,
     speedup_text,
 )
-from rlsp.reporting.rows import read_table, write_csv, write_text
 from rlsp.reporting.tables import read_timing
-from rlsp.reporting.timing import (
-    FULL_HD_LR,
-    SETTING_COLUMNS,
-    WAY_COLUMNS,
-    headline_timing,
-    is_processor,
-)
+from rlsp.reporting.timing import FULL_HD_LR, SETTING_COLUMNS, WAY_COLUMNS, headline_timing, is_processor
 from rlsp.reporting.verdicts import (
     CALIBRATED,
     COUNT_RULE,
@@ -141,7 +136,7 @@ def write_claims(
         ],
     }
     rows = [row for of_group in groups.values() for row in of_group]
-    write_csv(pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)), tables_dir / "claims.csv")
+    write_rows(tables_dir / "claims.csv", CLAIM_COLUMNS, rows)
     heads = [("", name.replace("_", " ")) for name in CLAIM_COLUMNS]
     sources = {text: f"[{n}]" for n, text in enumerate(dict.fromkeys(row["source"] for row in rows), 1)}
     sections = [
@@ -150,8 +145,8 @@ def write_claims(
     ]
     explained = [[number, text] for text, number in sources.items()]
     sections.append(Section("Sources of the published values.", [("", "number"), ("", "source")], explained))
-    write_text(markdown_text(sections), tables_dir / "claims.md")
-    write_text(tex_text(sections, "claims"), tables_dir / "claims.tex")
+    write_text(tables_dir / "claims.md", markdown_text(sections))
+    write_text(tables_dir / "claims.tex", tex_text(sections, "claims"))
 
 
 def numbered(row: dict[str, str], sources: dict[str, str]) -> list[str]:
@@ -275,8 +270,8 @@ def count_parameters_of(spec: dict[str, Any]) -> float:
     """Count the trainable numbers of a model, without giving them memory."""
     import torch
 
-    from rlsp.complexity import count_parameters
     from rlsp.models import build_model
+    from rlsp.models.complexity import count_parameters
 
     with torch.device("meta"):
         return float(count_parameters(build_model(spec)))
@@ -284,7 +279,7 @@ def count_parameters_of(spec: dict[str, Any]) -> float:
 
 def count_gmac_of(spec: dict[str, Any]) -> float:
     """Count the multiply-accumulates of one Full HD frame, in units of 10^9."""
-    from rlsp.complexity import count_macs
+    from rlsp.models.complexity import count_macs
 
     return count_macs(spec, FULL_HD_LR) / 1e9
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlsp.columns import read_table
 from rlsp.errors import DataError
 from rlsp.reporting.printing import Section, markdown_text, number_text, plural
-from rlsp.reporting.rows import read_table
 
 SAME = ["model", "degradation", "dataset", "protocol_label"]
 NUMBERS = ["variant", "recipe", "origin", "n_clips", "n_frames", "n_seeds", "psnr", "psnr_std", "ssim"]

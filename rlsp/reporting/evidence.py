@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlsp.columns import read_table
 from rlsp.reporting.printing import number_text, plural, signed_text
 from rlsp.reporting.protocols import SCORE_COLUMNS, apply_protocol, protocol_label
-from rlsp.reporting.rows import read_table
 
 COLUMN_OF_ORIGIN = {
     "released-frames": "released_frames",

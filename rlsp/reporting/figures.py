@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rlsp.columns import read_table
 from rlsp.errors import DataError
 from rlsp.reporting.cost_figure import plot_cost_curves
 from rlsp.reporting.costs import summarise_costs
 from rlsp.reporting.printing import number_text
 from rlsp.reporting.protocols import SCORE_COLUMNS, check_protocol, protocol_label, variant_labels
 from rlsp.reporting.published import read_published
-from rlsp.reporting.rows import read_table
 from rlsp.reporting.speed import summarise_speed
 from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
 from rlsp.reporting.style import (

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rlsp.clips import as_rgb, open_clips, read_png, read_restored
 from rlsp.color import rgb_to_y
+from rlsp.data.clips import open_clips, read_restored
+from rlsp.data.images import as_rgb, read_png
 from rlsp.errors import ConfigError, DataError
 from rlsp.metrics.temporal import temporal_profile
 from rlsp.reporting.protocols import psnr_of_mse

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from rlsp.columns import read_table
 from rlsp.errors import DataError
 from rlsp.reporting.printing import signed_text
-from rlsp.reporting.rows import read_table
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 PUBLISHED_COLUMNS = (

@@ -7,16 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.clips import read_json
-from rlsp.config import CATALOGUE, ROOT
+from rlsp.config.schema import CATALOGUE, ROOT
+from rlsp.config.study import Study
 from rlsp.errors import DataError
+from rlsp.files import read_json
 from rlsp.reporting.figures import read_study
 from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
 from rlsp.reporting.wide import step_text
-from rlsp.study import Study
 
 README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"
@@ -170,7 +170,8 @@ def study_files() -> list[Path]:
 
 def costs_block(files: list[Path], rates: Path) -> str:
     """Make the table of what each study costs: operations, hours on measured devices, space."""
-    from rlsp.estimate import amount_text, estimate_disk, estimate_training, hours_of_all, read_rates, total
+    from rlsp.planning.estimate import estimate_disk, estimate_training, read_rates
+    from rlsp.reporting.estimates import amount_text, hours_of_all, total
 
     measured = read_rates(rates)
     studies = [Study.from_file(file) for file in files]

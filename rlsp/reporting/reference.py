@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlsp.config import ROOT
+from rlsp.config.schema import ROOT
 from rlsp.errors import DataError
+from rlsp.files import write_json
 from rlsp.provenance import describe_environment
 
 
@@ -46,9 +47,7 @@ def copy_reference(results: Path, reference: Path = ROOT / "results" / "referenc
     hidden = shutil.ignore_patterns(".*")  # Snakemake's time stamp
     shutil.copytree(numbers, target / "figures", ignore=hidden)
     shutil.copy(elapsed, target)
-    (target / "provenance.json").write_text(
-        json.dumps(describe_environment(), indent=1, sort_keys=True) + "\n"
-    )
+    write_json(target / "provenance.json", describe_environment(), sort_keys=True)
     return target
 
 

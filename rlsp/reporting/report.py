@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from rlsp.errors import DataError
+from rlsp.files import write_text
 
 
 def write_report(notebook: Path, page: Path, *, study: str, results: Path) -> None:
@@ -47,9 +48,7 @@ def write_report(notebook: Path, page: Path, *, study: str, results: Path) -> No
         # No formulas and no widgets: leave out the scripts that the template would load from the network.
         exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
         html, _ = exporter.from_filename(str(executed))
-    temporary = page.with_name(page.name + ".part")
-    temporary.write_text(without_remote_scripts(html), encoding="utf-8")
-    os.replace(temporary, page)
+    write_text(page, without_remote_scripts(html))
 
 
 def without_remote_scripts(html: str) -> str:

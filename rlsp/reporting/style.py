@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from rlsp.clips import replace_when_complete
+from rlsp.files import replace_when_complete
 
 # seaborn's "colorblind" palette, dark colours first
 COLORS = (

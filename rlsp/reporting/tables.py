@@ -13,7 +13,6 @@ The facts of a study come as one dictionary `study`:
 - optionally ``budget``: in words, else taken from the training rows; ``degradations``: ``{name: spec}``.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlsp.columns import joined, read_table
 from rlsp.errors import ConfigError, DataError
+from rlsp.files import write_csv, write_json, write_text
 from rlsp.reporting.costs import SWEEP_COLUMNS, summarise_costs
 from rlsp.reporting.printing import Section, markdown_text, tex_text
 from rlsp.reporting.protocols import (
@@ -33,7 +34,6 @@ from rlsp.reporting.protocols import (
     variant_labels,
 )
 from rlsp.reporting.published import read_published
-from rlsp.reporting.rows import joined, read_table, write_csv, write_text
 from rlsp.reporting.speed import summarise_speed
 from rlsp.reporting.timing import (
     CASE_COLUMNS,
@@ -50,12 +50,7 @@ from rlsp.reporting.wide import (
     leave_one_out_sections,
     temporal_sections,
 )
-from rlsp.reporting.wide_timing import (
-    complexity_sections,
-    cost_sections,
-    runtime_sections,
-    speed_sections,
-)
+from rlsp.reporting.wide_timing import complexity_sections, cost_sections, runtime_sections, speed_sections
 
 # Empty where they do not apply, and absent from logs of earlier versions: dB on the validation set; what the
 # convolutions were computed in.
@@ -116,7 +111,7 @@ def collect_tables(
     logs = [read_training(path, tables["scores"]) for path in training_files]
     tables["training"] = joined(logs, (*TRAINING_COLUMNS, *OPTIONAL_TRAINING_COLUMNS))
     for name, table in tables.items():
-        write_csv(table, tables_dir / f"{name}.csv")
+        write_csv(tables_dir / f"{name}.csv", table)
 
 
 def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +188,7 @@ def write_tables(
     }
     for name, (table, sections) in summaries.items():
         write_summary(tables_dir, name, table, sections, csv={"runtime": "runtime_summary"}.get(name))
-    write_text(json.dumps(study, indent=1, sort_keys=True) + "\n", tables_dir / "study.json")
+    write_json(tables_dir / "study.json", study, sort_keys=True)
 
 
 def read_timing(tables_dir: Path, reference_model: str | None = None) -> pd.DataFrame:
@@ -352,6 +347,6 @@ def write_summary(
     tables_dir: Path, name: str, table: pd.DataFrame, sections: list[Section], *, csv: str | None = None
 ) -> None:
     """Write one summary as CSV (numbers), Markdown and LaTeX (sections)."""
-    write_csv(table, tables_dir / f"{csv or name}.csv")
-    write_text(markdown_text(sections), tables_dir / f"{name}.md")
-    write_text(tex_text(sections, name), tables_dir / f"{name}.tex")
+    write_csv(tables_dir / f"{csv or name}.csv", table)
+    write_text(tables_dir / f"{name}.md", markdown_text(sections))
+    write_text(tables_dir / f"{name}.tex", tex_text(sections, name))

@@ -4,15 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.reporting.printing import (
-    EMPTY,
-    Section,
-    count_text,
-    number_text,
-    plural,
-    spread_text,
-    time_text,
-)
+from rlsp.reporting.printing import EMPTY, Section, count_text, number_text, plural, spread_text, time_text
 from rlsp.reporting.protocols import protocol_label, ssim_label
 
 SWITCHES = ("adjacent", "feedback", "state")

@@ -9,14 +9,7 @@ from rlsp.reporting.costs import CURVE_COLUMNS, QUANTITIES
 from rlsp.reporting.printing import EMPTY, Section, count_text, number_text, plural, time_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.speed import PUBLISHED_PSNR
-from rlsp.reporting.timing import (
-    OK,
-    PLAIN,
-    SETTING_COLUMNS,
-    headline_setting,
-    is_processor,
-    is_unstable,
-)
+from rlsp.reporting.timing import OK, PLAIN, SETTING_COLUMNS, headline_setting, is_processor, is_unstable
 
 LONGEST_REASON = 60  # characters of a reason that a table can bear; the CSV has all of it
 UNSTABLE = "not stable after warm-up"

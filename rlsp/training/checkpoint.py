@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from rlsp.clips import replace_when_complete
 from rlsp.errors import TrainingError
-from rlsp.provenance import TRAINING_MODULES, source_hash
+from rlsp.files import replace_when_complete, write_json
 
 
 @dataclass
@@ -53,10 +52,12 @@ class Checkpoint:
         Where the files lie.
     fingerprint : str
         Hash of the configuration and data; what was saved with another one is refused.
+    code : str
+        Hash of the code that trains; what ended with another one starts anew when it is asked for again.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self.fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, fingerprint: str, code: str) -> None:
+        self.folder, self.fingerprint, self.code = folder, fingerprint, code
 
     @property
     def state(self) -> Path:
@@ -102,7 +103,7 @@ class Checkpoint:
         """
         if not saved["is_last"]:
             return True
-        is_same = saved["code"] == source_hash(*TRAINING_MODULES)
+        is_same = saved["code"] == self.code
         what = "its weights are written again" if is_same else "the code has changed: it starts anew"
         print(f"{self.state}: this training had ended; {what}", file=sys.stderr)
         return is_same
@@ -115,7 +116,7 @@ class Checkpoint:
         TrainingError
             It cannot be written, say on a full disk; the last one stays.
         """
-        facts = {"fingerprint": self.fingerprint, "is_last": is_last, "code": source_hash(*TRAINING_MODULES)}
+        facts = {"fingerprint": self.fingerprint, "is_last": is_last, "code": self.code}
         saved = {**facts, **step, "progress": vars(progress)}
         try:
             with replace_when_complete(self.state) as temporary:
@@ -157,8 +158,7 @@ class Checkpoint:
         except Diverged as error:
             if is_main:
                 mark = {"fingerprint": self.fingerprint, "message": str(error)}
-                with replace_when_complete(self.diverged) as temporary:
-                    temporary.write_text(json.dumps(mark) + "\n")
+                write_json(self.diverged, mark)
             raise
 
 

@@ -1,7 +1,6 @@
 """The loop of a training, and everything it stops, saves and goes on for."""
 
 import contextlib
-import csv
 import math
 import os
 import signal
@@ -17,22 +16,22 @@ import torch
 from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
 
-from rlsp.clips import open_clips, read_manifest
-from rlsp.config import spec_hash
-from rlsp.datasets import Batches, TrainingCrops, read_batches, reader_errors
-from rlsp.degradation import phase
-from rlsp.devices import claim_device, gpu_errors, is_gpu, native_precision
+from rlsp.config.architectures import architecture_modules
+from rlsp.data.clips import open_clips, read_manifest
+from rlsp.data.degradation import phase
+from rlsp.data.staging import stage_clips
+from rlsp.devices import claim_device, gpu_errors, is_gpu, native_precision, warn_if_emulated
 from rlsp.errors import TrainingError
-from rlsp.hardware import warn_if_emulated
-from rlsp.lease import hold_lease
+from rlsp.files import replace_when_complete, spec_hash, write_rows
 from rlsp.models import build_model
-from rlsp.provenance import TRAINING_MODULES, write_provenance
-from rlsp.staging import stage_clips
+from rlsp.models.weights import save_weights
+from rlsp.provenance import code_hash, write_provenance
 from rlsp.training.checkpoint import Checkpoint, Diverged, Progress
+from rlsp.training.crops import Batches, TrainingCrops, read_batches, reader_errors
 from rlsp.training.distributed import Group, check_shares, launch, process_group
+from rlsp.training.lease import hold_lease
 from rlsp.training.step import TrainingStep, initialise, learning_rate_at
 from rlsp.training.validation import validate
-from rlsp.weights import save_weights
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr", "precision"]
@@ -84,7 +83,8 @@ class Trainer:
         self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
         self.folder, self.device, self.workers = folder, device, workers
         self.group, self.validation = group or Group(device=device), validation
-        self.checkpoint = Checkpoint(folder, spec_hash([spec, data]))
+        self.code = ["training.loop", *architecture_modules([spec["model"]])]
+        self.checkpoint = Checkpoint(folder, spec_hash([spec, data]), code_hash(*self.code))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know
             self.model = build_model(model_spec(spec))
@@ -470,12 +470,12 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
     """
     trainer.check_lease()
     recipe, metadata = trainer.recipe, weights_metadata(trainer.spec)
-    write_log(weights_path.with_name("training.csv"), trainer.progress.rows)
+    write_rows(weights_path.with_name("training.csv"), COLUMNS, trainer.progress.rows)
     write_provenance(
         weights_path.with_name("provenance.json"),
         spec=trainer.spec,
         device=trainer.device,
-        modules=TRAINING_MODULES,
+        code=trainer.code,
         processes=trainer.group.size,
         best=trainer.progress.best,
         precision=trainer.progress.precision,
@@ -486,15 +486,5 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
         os.replace(weights_path, last)
         best.write_bytes(trainer.checkpoint.best(trainer.progress.best["step"]).read_bytes())
         kept = best if recipe["keep"] == "best" else last
-        temporary = weights_path.with_name(weights_path.name + ".part")
-        temporary.write_bytes(kept.read_bytes())
-        os.replace(temporary, weights_path)
-
-
-def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write ``training.csv``: a row of :data:`COLUMNS`; loss in squared grey levels, PSNR in dB."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        with replace_when_complete(weights_path) as temporary:
+            temporary.write_bytes(kept.read_bytes())

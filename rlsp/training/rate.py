@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlsp.clips import read_png, replace_when_complete, write_png
-from rlsp.complexity import count_macs
-from rlsp.datasets import Batches, TrainingCrops, batch_shape, read_batches
-from rlsp.devices import claim_device, describe_device, is_gpu, native_precision
-from rlsp.estimate import PASSES
-from rlsp.hardware import warn_if_emulated
+from rlsp.config.architectures import PASSES
+from rlsp.data.images import read_png, write_png
+from rlsp.devices import claim_device, describe_device, is_gpu, native_precision, warn_if_emulated
 from rlsp.models import build_model
+from rlsp.models.complexity import count_macs
+from rlsp.training.crops import Batches, TrainingCrops, batch_shape, read_batches
 from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
 from rlsp.training.step import GRAPH_WARMUP, TrainingStep, initialise
 
@@ -256,11 +255,3 @@ class PngClip:
         """Decode whole frames and keep the window of each."""
         frames, *place = window
         return np.stack([read_png(file)[tuple(place)] for file in self.files[frames]])
-
-
-def write_rates(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write ``training_rate.csv``: one row for each loop and round."""
-    import pandas as pd
-
-    with replace_when_complete(path) as temporary:
-        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(temporary, index=False, lineterminator="\n")

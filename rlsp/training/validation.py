@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from rlsp.color import rgb_to_y
-from rlsp.inference import Execution
+from rlsp.inference.execution import Execution
+from rlsp.inference.restoration import restore_stream, to_picture
 from rlsp.metrics.fidelity import crop_border, mse
 from rlsp.models.base import VideoModel
-from rlsp.restoration import restore_stream, to_picture
 from rlsp.training.distributed import Group
 
 BORDER = 8  # HR pixels left out, as in the headline protocol

@@ -23,6 +23,9 @@ rule restore:
         precision=STUDY.config["restore"]["precision"],
         device=STUDY.config["device"],
         arch=lambda wildcards: STUDY.own_arch(wildcards.run),
+        code=lambda wildcards: code_hash(
+            "inference.restoration", *STUDY.code_of(wildcards.run)
+        ),
     script:
         "../scripts/restore.py"
 
@@ -43,7 +46,9 @@ rule interpolate:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
-        code=source_hash(*RESTORING_MODULES),
+        code=lambda wildcards: code_hash(
+            "inference.restoration", *STUDY.code_of(wildcards.run)
+        ),
     script:
         "../scripts/interpolate.py"
 
@@ -81,7 +86,7 @@ rule score:
     params:
         labels=lambda wildcards: STUDY.labels(wildcards.run, wildcards.dataset),
         crops=STUDY.config["score"]["crops"],
-        code=source_hash("scoring", "metrics", "color"),
+        code=code_hash("evaluation.scoring"),
     script:
         "../scripts/score.py"
 
@@ -108,6 +113,8 @@ rule compare_precisions:
         precisions=STUDY.config["precisions"]["compare"],
         long_clip=STUDY.config["precisions"]["long_clip"],
         device=STUDY.config["device"],
-        code=source_hash("precisions", *RESTORING_MODULES),
+        code=code_hash(
+            "evaluation.precisions", *STUDY.code_of(*STUDY.compared_precisions())
+        ),
     script:
         "../scripts/compare_precisions.py"

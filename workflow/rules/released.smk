@@ -19,7 +19,7 @@ rule exactness:
         "../../envs/rlsp.yaml"
     params:
         full_frames=STUDY.full_frames(),
-        code=source_hash("released"),
+        code=code_hash("released.exactness"),
     script:
         "../scripts/exactness.py"
 
@@ -40,6 +40,6 @@ rule claims:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=source_hash("reporting"),
+        code=code_hash("reporting.claims"),
     script:
         "../scripts/claims.py"

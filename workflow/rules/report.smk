@@ -26,9 +26,7 @@ rule collect:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=source_hash(
-            "reporting.tables", "reporting.rows", "reporting.timing", "reporting.costs"
-        ),
+        code=code_hash("reporting.tables"),
     script:
         "../scripts/collect.py"
 
@@ -80,18 +78,7 @@ rule tables:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=source_hash(
-            "reporting.tables",
-            "reporting.rows",
-            "reporting.timing",
-            "reporting.speed",
-            "reporting.costs",
-            "reporting.published",
-            "reporting.wide",
-            "reporting.wide_timing",
-            "reporting.protocols",
-            "reporting.printing",
-        ),
+        code=code_hash("reporting.tables"),
     script:
         "../scripts/tables.py"
 
@@ -112,7 +99,7 @@ rule figures:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=source_hash("reporting"),
+        code=code_hash("reporting.figures"),
     script:
         "../scripts/figures.py"
 
@@ -138,7 +125,7 @@ rule pictures:
         "../../envs/rlsp.yaml"
     params:
         entries=STUDY.picture_inputs(),
-        code=source_hash("reporting"),
+        code=code_hash("reporting.pictures"),
     script:
         "../scripts/pictures.py"
 
@@ -163,6 +150,10 @@ rule report:
     params:
         study=STUDY.name,
         results=RESULTS,
-        code=source_hash("reporting.report", *TRAINING_MODULES),
+        code=code_hash(
+            "reporting.report",
+            "training.loop",
+            *STUDY.code_of(*(run.id for run in STUDY.runs_of("trained"))),
+        ),
     script:
         "../scripts/report.py"

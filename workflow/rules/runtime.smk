@@ -18,7 +18,9 @@ rule time:
         study=STUDY.name,
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
-        code=source_hash(*TIMING_MODULES),
+        code=code_hash(
+            "timing.tables", *architecture_modules(STUDY.timed_models().values())
+        ),
     script:
         "../scripts/time.py"
 
@@ -39,6 +41,8 @@ rule sweep:
         study=STUDY.name,
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
-        code=source_hash(*TIMING_MODULES),
+        code=code_hash(
+            "timing.sweep", *architecture_modules(filter(None, [STUDY.swept_model()]))
+        ),
     script:
         "../scripts/sweep.py"

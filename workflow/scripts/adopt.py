@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from rlsp.adoption import adopt_frames
+from rlsp.inference.external import adopt_frames
 from rlsp.jobs import job
 
 with job(snakemake.log):

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.data.official_lr import compare_lr
 from rlsp.jobs import job
-from rlsp.official_lr import compare_lr
 
 with job(snakemake.log):
     compare_lr(

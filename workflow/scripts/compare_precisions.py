@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.evaluation.precisions import compare_precisions
 from rlsp.jobs import job
-from rlsp.precisions import compare_precisions
 
 with job(snakemake.log):
     compare_precisions(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.released import convert_checkpoint
+from rlsp.released.conversion import convert_checkpoint
 
 with job(snakemake.log):
     convert_checkpoint(

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from rlsp.degradation import degrade_dataset
+from rlsp.data.degradation import degrade_dataset
 from rlsp.jobs import job
 
 with job(snakemake.log):

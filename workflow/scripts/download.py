@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.data.sources import fetch
 from rlsp.jobs import job
-from rlsp.sources import fetch
 
 with job(snakemake.log):
     fetch(snakemake.params.name, snakemake.params.spec, Path(snakemake.output[0]))

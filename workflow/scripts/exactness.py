@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.released import check_exactness
+from rlsp.released.exactness import check_exactness
 
 with job(snakemake.log):
     check_exactness(

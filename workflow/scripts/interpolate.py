@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.inference.restoration import restore_by_interpolation
 from rlsp.jobs import job
-from rlsp.restoration import restore_by_interpolation
 
 with job(snakemake.log):
     restore_by_interpolation(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.inference.restoration import restore_with_weights
 from rlsp.jobs import job
-from rlsp.restoration import restore_with_weights
 
 with job(snakemake.log):
     restore_with_weights(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.evaluation.scoring import score_dataset
 from rlsp.jobs import job
-from rlsp.scoring import score_dataset
 
 with job(snakemake.log):
     score_dataset(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.runtime.cases import Timing
-from rlsp.runtime.sweep import sweep_model
+from rlsp.timing.cases import Timing
+from rlsp.timing.sweep import sweep_model
 
 with job(snakemake.log):
     sweep_model(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.runtime.cases import Timing
-from rlsp.runtime.tables import time_models
+from rlsp.timing.cases import Timing
+from rlsp.timing.tables import time_models
 
 with job(snakemake.log):
     time_models(

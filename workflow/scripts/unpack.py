@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from rlsp.data.packing import pack_dataset
 from rlsp.jobs import job
-from rlsp.packing import pack_dataset
 
 with job(snakemake.log):
     pack_dataset(

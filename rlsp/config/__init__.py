@@ -1,0 +1,1 @@
+"""What a study says: schema, runs, checks, paths; without torch."""

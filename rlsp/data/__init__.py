@@ -1,0 +1,1 @@
+"""Clips: fetched, packed, degraded, read and written."""

@@ -1,0 +1,338 @@
+"""Packing: data sets from wherever they come to memory-mappable clips and a manifest."""
+
+import functools
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlsp.config.datasets import check_shots, find_photograph
+from rlsp.data.archives import pack_archive
+from rlsp.data.clips import VIDEO_SUFFIXES, natural_key, pack_clip, read_frames, read_pictures, write_clip
+from rlsp.data.decoding import read_video
+from rlsp.data.images import PICTURE_SUFFIXES, read_picture
+from rlsp.errors import ConfigError, DataError, TooSmallError
+from rlsp.files import read_json, replace_when_complete, write_json
+
+
+def pack_dataset(
+    name: str,
+    spec: dict[str, Any],
+    manifest_path: Path,
+    *,
+    downloads: dict[str, Path],
+    scale: int,
+    workers: int,
+) -> None:
+    """Write the clips of a data set as memory-mappable arrays, and their manifest last.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    spec : dict
+        The resolved catalogue entry; ``source`` is camera-moves, video, frames, folder or archive.
+    manifest_path : Path
+        The manifest to write; the clips go beside it.
+    downloads : dict
+        Name of a download -> its manifest (see :func:`rlsp.data.sources.fetch`).
+    scale : int
+        Height and width of the clips become multiples of it.
+    workers : int
+        Clips packed at a time.
+
+    Raises
+    ------
+    ConfigError
+        The entry does not fit what is there: an unknown or too small photograph, two clips of one
+        name, a region outside the frame, a folder without clips.
+    DataError
+        A frame or photograph is missing, damaged or of another size, or a video cannot be decoded.
+    """
+    manifest_path = Path(manifest_path)
+    manifest_path.parent.mkdir(parents=True, exist_ok=True)
+    downloads = {download: Path(path) for download, path in downloads.items()}
+    licence, jobs = _PACKERS[spec["source"]](spec, manifest_path.parent, downloads, scale)
+    manifest_path.unlink(missing_ok=True)  # one that exists stands for a complete set
+    entries = {}
+    with ThreadPoolExecutor(workers) as pool:  # decoding, sampling and writing leave the interpreter free
+        try:
+            for packed in pool.map(lambda job: job(), jobs):
+                for clip, entry in packed.items():
+                    if clip in entries:
+                        raise ConfigError(
+                            f"datasets.{name}: expected clips of different names, got two {clip!r}"
+                        )
+                    entries[clip] = entry
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not entries:
+        raise ConfigError(f"datasets.{name}: expected at least one clip, but all were left out")
+    write_json(manifest_path, {"dataset": name, "spec": spec, "licence": licence, "clips": entries})
+
+
+def clip_name(text: str) -> str:
+    """Name of a clip made fit for paths: lower-case letters, digits, single dots and hyphens."""
+    return re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9.]+", "-", text.lower())).strip("-.")
+
+
+_Packed = dict[str, dict[str, Any]]
+_Jobs = tuple[str, list[Callable[[], _Packed]]]
+
+
+@dataclass(frozen=True)
+class _Photograph:
+    """A picture that cameras move over; its moves are drawn from the seed and `name`."""
+
+    name: str
+    clip: str
+    where: str
+    read: Callable[[], np.ndarray]
+
+
+def _pack_moves(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
+    if any(size % scale for size in spec["size"]):
+        raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
+    if "path" in spec:
+        photographs = _own_photographs(Path(spec["path"]).expanduser())
+        licence = "not stated"
+    else:
+        rows = [find_photograph(name) for name in spec["photographs"]]
+        photographs = [_shipped_photograph(row) for row in rows]
+        licence = "; ".join(f"{row['name']}: {row['licence']}" for row in rows)
+    jobs = [
+        functools.partial(_pack_move, spec, photograph, index, folder)
+        for photograph in photographs
+        for index in range(spec["clips_per_photograph"])
+    ]
+    return licence, jobs
+
+
+def _shipped_photograph(row: dict[str, str]) -> _Photograph:
+    from rlsp.data.images import read_photograph
+
+    name, read = row["name"], functools.partial(read_photograph, row["file"])
+    return _Photograph(name, clip_name(name), f"photographs: {name}", read)
+
+
+def _own_photographs(folder: Path) -> list[_Photograph]:
+    """Pictures in a folder of one's own, in the order of the numbers in their names."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder of photographs, but there is none")
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "." and file.is_file()
+    ]
+    if not files:
+        raise ConfigError(f"{folder}: expected PNG, JPEG, WebP or TIFF pictures, got none")
+    found: dict[str, Path] = {}
+    for file in sorted(files, key=lambda file: natural_key(file.name)):
+        clip = _named_clip(file, file.stem)
+        if clip in found:
+            raise ConfigError(
+                f"{folder}: expected pictures of different names, "
+                f"got {found[clip].name} and {file.name}, both of clips {clip}"
+            )
+        found[clip] = file
+    return [
+        _Photograph(clip, clip, str(file), functools.partial(read_picture, file))
+        for clip, file in found.items()
+    ]
+
+
+def _named_clip(source: Path, text: str) -> str:
+    """Name the clip of a file or folder of one's own, refusing a text of which nothing is left."""
+    clip = clip_name(text)
+    if not clip:
+        raise ConfigError(
+            f"{source}: expected a name with letters a to z or digits, for the clip is named by it"
+        )
+    return clip
+
+
+def _pack_move(spec: dict[str, Any], photograph: _Photograph, index: int, folder: Path) -> _Packed:
+    """Render and write one camera move with its exact flow."""
+    from rlsp.data.camera_moves import render_move, seeded_generator
+
+    kept = ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")
+    rng = seeded_generator(spec["seed"], photograph.name, index)
+    pan = _varied_pan(spec, rng) if _is_varied(spec, index) else spec["pan"]
+    try:
+        frames, backward, visible = render_move(
+            _reduced(photograph.read(), spec["resize"]),
+            size=tuple(spec["size"]),
+            pan=tuple(pan),
+            rng=rng,
+            **{key: spec[key] for key in kept},
+        )
+    except TooSmallError as error:
+        if not spec["skip_small"]:
+            raise ConfigError(
+                f"{photograph.where}: {error}; a smaller size, fewer frames or a slower move may fit, "
+                f"and skip_small: true leaves such photographs out"
+            ) from None
+        print(f"{photograph.where}: clip {index} left out: {error}", file=sys.stderr)
+        return {}
+    clip = f"{photograph.clip}-{index}"
+    entry = write_clip(folder / f"{clip}.npy", frames)
+    entry["flow"] = f"{clip}.flow.npz"
+    with replace_when_complete(folder / entry["flow"]) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, backward=backward, visible=visible)
+    return {clip: entry}
+
+
+def _is_varied(spec: dict[str, Any], index: int) -> bool:
+    """Whether a clip has a motion of its own: the last clips of each photograph have."""
+    return spec["varied_clips"] == "all" or index >= spec["clips_per_photograph"] - spec["varied_clips"]
+
+
+def _varied_pan(spec: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-spec["varied_speed"], spec["varied_speed"], size=2)
+
+
+def _pack_video(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
+    manifest = _read_download(downloads, spec["download"])
+    path = downloads[spec["download"]].parent / next(iter(manifest["files"]))
+    check_shots(spec["shots"])
+    return manifest["licence"], [functools.partial(_pack_shots, spec, path, folder, scale)]
+
+
+def _pack_shots(spec: dict[str, Any], path: Path, folder: Path, scale: int) -> _Packed:
+    """Write the shots of one video; it is decoded once unless shots overlap."""
+    entries = {}
+    frames, position = read_video(path), 0
+    for name, (first, last) in sorted(spec["shots"].items(), key=lambda shot: shot[1]):
+        if first < position:
+            frames, position = read_video(path), 0
+        end = min(last + 1, first + (spec["frames"] or last + 1))
+        shot = itertools.islice(frames, first - position, end - position)
+        shot = _all_of(shot, end - first, f"{path}: expected frames {first} to {end - 1} for clip {name}")
+        clip = clip_name(name)
+        entries[clip] = pack_clip(_cut(shot, spec, path), folder / f"{clip}.npy", scale=scale)
+        position = end
+    return entries
+
+
+def _all_of(frames: Iterable[np.ndarray], count: int, expectation: str) -> Iterator[np.ndarray]:
+    """Pass frames on; at their end, fewer than expected are an error."""
+    passed = 0
+    for frame in frames:
+        yield frame
+        passed += 1
+    if passed < count:
+        raise DataError(f"{expectation}, got {passed} of them")
+
+
+def _cut(frames: Iterable[np.ndarray], spec: dict[str, Any], path: Path) -> Iterator[np.ndarray]:
+    """Keep a region of each frame, reduced by an integer with a box filter, as the entry says."""
+    for frame in frames:
+        row, column, height, width = spec["region"] or (0, 0, *frame.shape[:2])
+        if not height or not width or row + height > frame.shape[0] or column + width > frame.shape[1]:
+            raise ConfigError(
+                f"region: expected [row, column, height, width] inside {frame.shape[0]} rows and "
+                f"{frame.shape[1]} columns of {path.name}, got {spec['region']}"
+            )
+        yield _reduced(frame[row : row + height, column : column + width], spec["resize"])
+
+
+def _reduced(picture: np.ndarray, divisor: int | None) -> np.ndarray:
+    """Average boxes of `divisor` pixels along each axis, dropping rows and columns that fill none."""
+    import cv2
+
+    if divisor is None or divisor == 1:
+        return picture
+    height, width = (size // divisor for size in picture.shape[:2])
+    if not height or not width:
+        raise TooSmallError(
+            f"resize: expected a divisor of at most {min(picture.shape[:2])} for a picture of "
+            f"{picture.shape[1]}x{picture.shape[0]}, got {divisor}"
+        )
+    part = np.ascontiguousarray(picture[: height * divisor, : width * divisor])
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _pack_listed(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
+    manifest = _read_download(downloads, spec["download"])
+    root = downloads[spec["download"]].parent
+    jobs = []
+    for name, clip in spec["clips"].items():
+        paths = [path for path in manifest["files"] if path.startswith(clip["prefix"])]
+        expected = min(clip["frames"], spec["first_frames"] or clip["frames"])
+        if len(paths) < expected or (spec["first_frames"] is None and len(paths) != expected):
+            raise DataError(
+                f"{downloads[spec['download']]}: expected {expected} files {clip['prefix']}... "
+                f"for clip {name}, got {len(paths)}"
+            )
+        files = [root / path for path in sorted(paths, key=natural_key)[:expected]]
+        jobs.append(functools.partial(_pack_files, name, files, folder, scale))
+    return manifest["licence"], jobs
+
+
+def _pack_files(name: str, files: list[Path], folder: Path, scale: int) -> _Packed:
+    clip = clip_name(name)
+    return {clip: pack_clip(read_pictures(files), folder / f"{clip}.npy", scale=scale)}
+
+
+def _pack_folder(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
+    sources = _find_clips(Path(spec["path"]).expanduser())
+    jobs = [functools.partial(_pack_own, source, spec["frames"], folder, scale) for source in sources]
+    return "not stated", jobs
+
+
+def _find_clips(folder: Path) -> list[Path]:
+    """Clips in a folder of one's own: its sub-folders of PNG files and its videos, or itself."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder of clips, but there is none")
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
+    clips = [
+        entry
+        for entry in entries
+        if (entry.is_dir() and _holds_pictures(entry)) or entry.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    if not _holds_pictures(folder):
+        if not clips:
+            raise ConfigError(
+                f"{folder}: expected sub-folders of PNG files, video files or PNG files, got none"
+            )
+        return clips
+    if clips:
+        raise ConfigError(
+            f"{folder}: expected either PNG files of one clip or several clips, got {clips[0].name} too"
+        )
+    return [folder]
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() == ".png" and file.name[0] != "." for file in folder.iterdir())
+
+
+def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
+    clip = _named_clip(source, source.stem if source.is_file() else source.resolve().name)
+    return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
+
+
+def _read_download(downloads: dict[str, Path], name: str) -> dict[str, Any]:
+    """Read the manifest of a download and check that its files are there."""
+    manifest = read_json(downloads[name])
+    for path, entry in manifest["files"].items():
+        file = downloads[name].parent / path
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise DataError(f"{file}: expected {entry['bytes']} bytes, as listed in {downloads[name].name}")
+    return manifest
+
+
+_PACKERS = {
+    "camera-moves": _pack_moves,
+    "video": _pack_video,
+    "frames": _pack_listed,
+    "folder": _pack_folder,
+    "archive": pack_archive,
+}

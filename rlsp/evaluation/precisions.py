@@ -1,0 +1,157 @@
+"""What a lower precision does to the pictures: against the truth, against float32, and over a long clip."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlsp.color import rgb_to_y
+from rlsp.data.clips import open_clips
+from rlsp.devices import available_precisions, claim_device, describe_device
+from rlsp.files import write_rows
+from rlsp.inference.execution import fastest_execution
+from rlsp.inference.restoration import restore_stream, to_picture
+from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
+from rlsp.models.base import VideoModel
+from rlsp.models.weights import load_weights
+
+COLUMNS = [
+    "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
+    "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
+]  # fmt: skip
+CROP = 8  # HR pixels, as in the headline protocol
+PART = 100  # frames of the long clip that make one row
+
+
+def there_and_back(clip: np.ndarray, frames: int) -> Iterator[np.ndarray]:
+    """Play a clip (T, H, W, C) forwards and backwards without a cut, until there are so many frames."""
+    order = [*range(len(clip)), *range(len(clip) - 2, 0, -1)]
+    for index in itertools.islice(itertools.cycle(order), frames):
+        yield clip[index]
+
+
+def compare_frames(
+    model: VideoModel, lr: np.ndarray, hr: np.ndarray, frames: int, *, precision: str, device: str
+) -> np.ndarray:
+    """Restore a clip there and back in float32 and in a lower precision, side by side.
+
+    Parameters
+    ----------
+    model : VideoModel
+        In evaluation mode.
+    lr, hr : np.ndarray, (T, h, w, 3) and (T, scale * h, scale * w, 3), uint8
+        The clip and its truth.
+    frames : int
+        Frames to restore; as many as the clip has are the clip itself.
+    precision : str
+        The lower precision.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    np.ndarray, shape (frames, 3), float64
+        For each frame the mean squared errors of luma: float32's 8-bit picture and the lower precision's against
+        the truth, and the two unrounded outputs against each other; 8 pixels at each border left out.
+    """
+    streams = [
+        restore_stream(
+            model, there_and_back(lr, frames), device=device, execution=fastest_execution(device, name)
+        )
+        for name in ("fp32", precision)
+    ]
+    rows = []
+    for exact, rough, truth in zip(*streams, there_and_back(hr, frames), strict=True):
+        target = crop_border(rgb_to_y(truth), CROP)
+        errors = [mse(target, crop_border(_luma(to_picture(sr)), CROP)) for sr in (exact, rough)]
+        rows.append([*errors, mse(*(crop_border(_luma(sr), CROP) for sr in (exact, rough)))])
+    return np.array(rows)
+
+
+def compare_precisions(
+    runs: dict[str, dict],
+    table_path: Path,
+    *,
+    study: str,
+    precisions: list[str],
+    long_clip: int,
+    threads: int,
+    device: str,
+) -> None:
+    """Compare the pictures of precisions on test clips, and on the first one played there and back for long.
+
+    Parameters
+    ----------
+    runs : dict
+        For each run the ``model``'s name, ``weights`` (a file), ``trusted_arch``, and by data set in ``clips`` the
+        manifests of the LR and the HR clips.
+    table_path : Path
+        CSV file; columns in :data:`COLUMNS`: PSNR-Y (dB, crop 8, of the mean squared error of the frames) against
+        the truth in float32 and in the lower precision, their difference, and the PSNR between the two. ``part`` is
+        "clip", or "long" with one row for each 100 frames.
+    study : str
+        Name of the study.
+    precisions : list of str
+        Those to compare with float32; what the device does not have is left out.
+    long_clip : int
+        Frames of the long clip; 0 for none.
+    threads : int
+        CPU threads.
+    device : str
+        "auto", "cpu" or "cuda".
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    rows = []
+    with claim_device(device) as where:
+        lower = [precision for precision in precisions if precision in available_precisions(where)]
+        for (run, facts), precision in itertools.product(runs.items(), lower):
+            model = load_weights(Path(facts["weights"]), trusted_arch=facts["trusted_arch"])[0].eval()
+            for dataset, manifests in facts["clips"].items():
+                lr, hr = (open_clips(Path(manifest)) for manifest in manifests)
+                labels = {
+                    "study": study, "run": run, "model": facts["model"], "dataset": dataset,
+                    "precision": precision, "mode": fastest_execution(where).mode,
+                    "device": describe_device(where), "threads": threads,
+                }  # fmt: skip
+                for name in lr:
+                    errors = compare_frames(
+                        model, lr[name], hr[name], len(lr[name]), precision=precision, device=where
+                    )
+                    rows.append(labels | {"clip": name, "part": "clip"} | _row(errors, 0))
+                name = next(iter(lr)) if long_clip else None
+                for start, errors in _long_parts(model, lr, hr, name, long_clip, precision, where):
+                    rows.append(labels | {"clip": name, "part": "long"} | _row(errors, start))
+    write_rows(table_path, COLUMNS, rows)
+
+
+def _long_parts(
+    model: VideoModel,
+    lr: dict[str, np.ndarray],
+    hr: dict[str, np.ndarray],
+    name: str | None,
+    frames: int,
+    precision: str,
+    device: str,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Compare a long clip and cut what was measured into parts."""
+    if name is not None:
+        errors = compare_frames(model, lr[name], hr[name], frames, precision=precision, device=device)
+        for start in range(0, frames, PART):
+            yield start, errors[start : start + PART]
+
+
+def _row(errors: np.ndarray, start: int) -> dict[str, float]:
+    """Turn mean squared errors of frames into the numbers of a row."""
+    exact, rough, between = (psnr_from_mse(float(column.mean())) for column in errors.T)
+    return {
+        "first_frame": start, "frames": len(errors), "psnr_y_fp32": exact, "psnr_y": rough,
+        "difference_db": rough - exact, "psnr_between": between,
+    }  # fmt: skip
+
+
+def _luma(frame: np.ndarray) -> np.ndarray:
+    """Luma (H, W) of a restored frame of a luma or of an RGB model."""
+    return frame if frame.ndim == 2 else rgb_to_y(frame)

@@ -1,0 +1,111 @@
+"""Files on disk: written whole or not at all, JSON, CSV, hashes."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from rlsp.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextlib.contextmanager
+def replace_when_complete(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, moved onto it at the end, or removed after an error.
+
+    Parameters
+    ----------
+    path : Path
+        The final name; its folder is made when missing.
+
+    Yields
+    ------
+    Path
+        The temporary name to write to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8); it appears under its name only when complete."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Any, *, indent: int = 1, sort_keys: bool = False) -> None:
+    """Write a JSON file; it appears under its name only when complete."""
+    write_text(path, json.dumps(content, indent=indent, sort_keys=sort_keys) + "\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, without its index; it appears under its name only when complete."""
+    with replace_when_complete(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV, of their keys those in `columns`; it appears under its name only when complete.
+
+    A key that is missing, None or not a number is an empty cell.
+    """
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            cells = (row.get(column) for column in columns)
+            writer.writerow("" if cell is None or cell != cell else cell for cell in cells)
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file that holds a map.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a manifest, but there is none") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, got: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a map of keys, got {type(content).__name__}")
+    return content
+
+
+def spec_hash(spec: Any) -> str:
+    """Hash a resolved specification: eight hexadecimal digits that appear in paths."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def is_alive(holder: dict) -> bool:
+    """Whether the process of this machine that has the ``pid`` of a holder, ``started`` then, still runs."""
+    try:
+        process = psutil.Process(holder["pid"])
+        return abs(process.create_time() - holder["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

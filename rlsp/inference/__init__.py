@@ -1,0 +1,1 @@
+"""Restoring frames: in a precision and mode, data sets, own videos."""

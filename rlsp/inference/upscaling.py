@@ -1,0 +1,236 @@
+"""One's own video upscaled: streamed frame by frame, with its sound, colours, timing and orientation."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from rlsp.config.runs import RELEASED
+from rlsp.config.schema import fill_defaults, read_config
+from rlsp.data.degradation import phase as phase_of
+from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
+from rlsp.devices import claim_device, gpu_errors
+from rlsp.errors import ConfigError, DataError
+from rlsp.inference.execution import Execution, fastest_execution
+from rlsp.inference.restoration import WHEN_FULL, picture_restorer, restore_pictures
+from rlsp.models.base import VideoModel
+from rlsp.models.weights import load_weights
+
+
+def upscale(
+    source: Path,
+    target: Path,
+    *,
+    weights: str,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    data_root: Path,
+    crf: float = 16,
+    frame_rate: Fraction | int = 25,
+    show_progress: bool = True,
+) -> None:
+    """Upscale a video file or a folder of PNG files, in memory that does not grow with its length.
+
+    What the weights expect as input, and whose licence they carry, is said on stderr.
+
+    Parameters
+    ----------
+    source : Path
+        A video file, or a folder of equally large PNG files.
+    target : Path
+        A video file (.mp4, .m4v, .mov or .mkv; H.264, replaced when it exists), or a folder that does not
+        exist or is empty, for PNG files: a name without suffix, or an existing folder. It appears only
+        when it is complete.
+    weights : str
+        A file of :mod:`rlsp.models.weights`, or ``released:7-48`` or ``released:7-64``, which are downloaded once.
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes a GPU when there is one.
+    precision : str
+        Of the network; "auto" takes bfloat16 where the device multiplies in it, which changes PSNR by less than
+        0.01 dB in the mean over Vid4; see :func:`rlsp.inference.restorer.fastest_execution`.
+    threads : int, optional
+        CPU threads of the model, the decoder and the encoder; by default what each likes best.
+    data_root : Path
+        Folder of downloads and of released weights.
+    crf : float
+        Quality of the H.264 stream (x264's constant rate factor: less is better, 0 lossless).
+    frame_rate : Fraction or int
+        Frames per second of a video made from a folder of PNG files; videos keep their own timing.
+    show_progress : bool
+        Whether a bar shows the frames done and the frames per second on stderr.
+
+    Raises
+    ------
+    ConfigError
+        Source and target are the same, the target is of no known kind, the released name is unknown, or the
+        device does not have the precision.
+    DataError
+        The source is missing, holds no video or cannot be decoded, the weights cannot be read, or the
+        target cannot be written.
+    DownloadError
+        Released weights cannot be had.
+    """
+    source, target, data_root = (Path(path).expanduser() for path in (source, target, data_root))
+    is_folder = target.is_dir() or not target.suffix
+    _check_paths(source, target, is_folder)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    path = find_weights(weights, data_root)
+    model, metadata = load_weights(path)
+    phase = _known_phase(path, metadata)
+    say(f"{weights}: {expectation(metadata['degradation'])}")
+    if metadata.get("licence"):
+        say(f"{weights}: licence {metadata['licence']}")
+    open_source = picture_source(source, frame_rate) if source.is_dir() else video_source(source, threads)
+    with (
+        claim_device(device) as where,
+        gpu_errors(where, "run it again", when_full=WHEN_FULL),
+        open_source as reader,
+    ):
+        execution = fastest_execution(where, precision)
+        open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
+        with open_target as writer:
+            frames = reader.frames(writer.copy)
+            restored = upscale_frames(model, frames, phase=phase, device=where, execution=execution)
+            shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
+            count = 0
+            for count, picture in enumerate(shown, 1):  # noqa: B007
+                writer.write(picture, *reader.stamps.popleft())
+            if not count:
+                raise DataError(f"{source}: expected at least one frame, got none")
+
+
+def upscale_frames(
+    model: VideoModel,
+    frames: Iterable[np.ndarray],
+    *,
+    phase: float,
+    device: str = "cpu",
+    execution: Execution | None = None,
+) -> Iterator[np.ndarray]:
+    """Upscale a stream of frames to 8-bit RGB; see :func:`rlsp.inference.restoration.restore_stream`.
+
+    Parameters
+    ----------
+    model : VideoModel
+        In evaluation mode.
+    frames : iterable of np.ndarray
+        (h, w, 3) uint8 RGB each.
+    phase : float
+        HR coordinate of the centre of LR pixel 0, for the chroma.
+    device : str
+        Torch device.
+    execution : Execution, optional
+        Precision and mode; by default float32 in the fastest mode of the device.
+
+    Yields
+    ------
+    np.ndarray
+        (scale * h, scale * w, 3) uint8 RGB.
+    """
+    restorer = picture_restorer(model, phase=phase, device=device, execution=execution)
+    for rgb, _ in restore_pictures(restorer, frames):
+        yield rgb
+
+
+def _check_paths(source: Path, target: Path, is_folder: bool) -> None:
+    """Refuse a source or a target that cannot work, before anything takes time."""
+    if not source.exists():
+        raise DataError(f"{source}: expected a video file or a folder of PNG files, but there is none")
+    if target.exists() and os.path.samefile(source, target):
+        raise ConfigError(f"{target}: expected another target than the source, got the same")
+    if not is_folder and target.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"{target}: expected a video ending in {', '.join(FORMATS)} or a folder, whose name has no suffix"
+        )
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise DataError(f"{target}: expected a new or an empty folder for the PNG files, got a full one")
+        if is_folder and target.exists() and not target.is_dir():
+            raise DataError(f"{target}: expected a folder or a video's suffix, got a file without one")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+# ---- weights -----------------------------------------------------------------------------------
+
+
+def find_weights(weights: str, data_root: Path) -> Path:
+    """Find weights; the authors' are downloaded and converted the first time.
+
+    Parameters
+    ----------
+    weights : str
+        A file of :mod:`rlsp.models.weights`, or ``released:<name>``.
+    data_root : Path
+        The checkpoints are downloaded to ``downloads`` in it, and kept converted in ``released``.
+
+    Returns
+    -------
+    Path
+        A safetensors file.
+
+    Raises
+    ------
+    ConfigError
+        There is no released checkpoint of that name.
+    DownloadError, DataError
+        The checkpoint cannot be had, or is not what it should be.
+    """
+    if not str(weights).startswith(RELEASED):
+        return Path(weights).expanduser()
+    from rlsp.config.checkpoints import checkpoint_facts
+    from rlsp.data.sources import fetch
+    from rlsp.released.conversion import convert_checkpoint
+
+    name = weights.removeprefix(RELEASED)
+    facts = checkpoint_facts(name)
+    path = data_root / "released" / f"{name}.safetensors"
+    if path.exists():
+        return path
+    config = fill_defaults(read_config())
+    download, prefix = facts.pop("download"), facts.pop("prefix")
+    manifest = data_root / "downloads" / download / "manifest.json"
+    fetch(download, {**config["downloads"][download], "first_frames": None}, manifest)
+    degradation = {**config["degradations"]["gaussian"], "scale": config["scale"]}
+    convert_checkpoint(manifest.parent / prefix, path, degradation=degradation, **facts)
+    return path
+
+
+def _known_phase(path: Path, metadata: dict[str, Any]) -> float:
+    """HR coordinate of LR pixel 0 in the degradation that weights were trained for."""
+    try:
+        return phase_of(metadata["degradation"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise DataError(f"{path}: expected weights that say what input they expect, got: {error}") from None
+
+
+def expectation(degradation: dict[str, Any]) -> str:
+    """Say what frames weights expect, and what that means for ordinary video.
+
+    Parameters
+    ----------
+    degradation : dict
+        Resolved degradation that the weights were trained for.
+    """
+    if degradation["kind"] == "bicubic":
+        return "expects bicubically reduced frames; ordinary video fits"
+    # the centre of LR pixel 0 is at HR (scale - 1) / 2 in ordinary video
+    shift = (degradation["scale"] - 1) / 2 - phase_of(degradation)
+    where = "up and left" if shift > 0 else "down and right"
+    return (
+        f"expects frames blurred with sigma {degradation['sigma']:g} and sampled at phase "
+        f"{degradation['phase']}; ordinary video is sharper than that: the result is over-sharpened"
+        + (f" and shifted by {abs(shift):g} output pixels {where}" if shift else "")
+    )

@@ -1,0 +1,105 @@
+"""Disk space that a study still needs for its archives, against what is free."""
+
+import shutil
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from rlsp.config.datasets import archive_clips
+from rlsp.config.study import Study
+from rlsp.errors import DataError
+
+
+def space_needed(study: Study, downloads: Collection[str] | None = None) -> dict[str, int]:
+    """Bytes still to be written for archives and for what is packed from them.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    downloads : collection of str, optional
+        Only these downloads; all that are missing by default.
+
+    Returns
+    -------
+    dict
+        ``archives``, ``clips`` and ``lr``; clips of a size that the catalogue does not state are left out.
+    """
+    missing = study.missing_downloads() if downloads is None else downloads
+    archives = [name for name in missing if name in study.archives]
+    datasets = {
+        name: _clips_bytes(study, name)
+        for name in study.archive_datasets()
+        if downloads is None or study.config["datasets"][name]["download"] in archives
+    }
+    lr_bytes = 0
+    for degradation, dataset in study.needed_lr():
+        size = datasets.get(dataset, 0) // study.config["scale"] ** 2
+        lr_bytes += _still_needed(size, study.lr(degradation, dataset))
+    return {
+        "archives": sum(_archive_bytes(study, name) for name in archives),
+        "clips": sum(_still_needed(size, study.clips(name)) for name, size in datasets.items()),
+        "lr": lr_bytes,
+    }
+
+
+def _archive_bytes(study: Study, name: str) -> int:
+    """Bytes that an archive still lacks."""
+    path = study.archive(name)
+    files = [file for file in (path, path.with_name(path.name + ".part")) if file.exists()]
+    return max(0, study.download(name)["bytes"] - sum(file.stat().st_size for file in files))
+
+
+def _clips_bytes(study: Study, name: str) -> int:
+    """Bytes of the HR clips of a data set, or 0 where their size is not known."""
+    spec = study.dataset(name)
+    height, width = spec["size"] or (0, 0)
+    frames = min(spec["frames"], spec["first_frames"] or spec["frames"])
+    return len(archive_clips(spec)) * frames * height * width * 3
+
+
+def _still_needed(size: int, manifest: Path) -> int:
+    """Bytes that a folder of clips still lacks, some of which may be there."""
+    if manifest.exists():
+        return 0
+    return max(0, size - sum(file.stat().st_size for file in manifest.parent.glob("*.npy")))
+
+
+def check_space(needs: dict[str, int], folder: Path) -> None:
+    """Say on stderr how much a study needs and how much is free.
+
+    Parameters
+    ----------
+    needs : dict
+        See :func:`space_needed`.
+    folder : Path
+        Where it all goes; it need not be there yet.
+
+    Raises
+    ------
+    DataError
+        It does not fit.
+    """
+    total = sum(needs.values())
+    if not total:
+        return
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    free = shutil.disk_usage(existing).free
+    parts = ", ".join(f"{what} {_readable(size)}" for what, size in needs.items() if size)
+    if total > free:
+        raise DataError(
+            f"{folder}: expected {_readable(total)} of free disk space ({parts}), got {_readable(free)}; "
+            "set data_root to a folder on a larger disk"
+        )
+    print(
+        f"disk space: {_readable(total)} needed ({parts}), {_readable(free)} free at {folder}",
+        file=sys.stderr,
+    )
+
+
+def _readable(size: int) -> str:
+    """Bytes in the unit that shows them best, powers of ten as disks are sold."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,298 @@
+"""Training data: random paired crops as a pure function of (seed, step, index)."""
+
+import contextlib
+import math
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rlsp.errors import DataError
+
+AUGMENTATIONS = ("flip", "transpose", "reverse")
+PREFETCH = 4  # batches that each worker has ready: a slow read of a shared disk is bridged
+Clips = Mapping[str, np.ndarray] | Mapping[str, Tensor]
+
+
+class TrainingCrops:
+    """Random crops of paired LR and HR clips.
+
+    The crop at ``(step, index)`` depends on the seed and on these two numbers only, so neither resuming nor
+    the number of workers or processes can change the data. A clip is drawn uniformly, then a first frame and
+    a position uniformly inside it.
+
+    Parameters
+    ----------
+    lr_clips, hr_clips : mapping of str to ndarray or Tensor, (T, h, w, 3) and (T, scale * h, scale * w, 3), uint8
+        Clips by name: memory maps, or tensors on a GPU (:meth:`to`).
+    scale : int
+        Up-scaling factor.
+    crop : int
+        Side of the LR crop in pixels.
+    frames : int
+        Frames of a crop that have a ground truth; the most, where recipes ask for several lengths.
+    behind, ahead : int
+        Further LR frames before the first and after the last of them (real neighbours).
+    seed : int
+        Seed of the draw.
+    augment : sequence of {"flip", "transpose", "reverse"}
+        Mirror rows and columns, exchange them, turn time round: each with probability 1/2.
+    phase : float
+        HR coordinate of the centre of LR pixel 0 (:func:`rlsp.data.degradation.phase`). A mirrored LR grid sits
+        elsewhere on the HR pixels unless they are sampled in the middle, so the HR window moves with it.
+
+    Raises
+    ------
+    DataError
+        A clip is smaller or shorter than the crop, or LR and HR do not pair up.
+    """
+
+    def __init__(
+        self,
+        lr_clips: Clips,
+        hr_clips: Clips,
+        *,
+        scale: int,
+        crop: int,
+        frames: int,
+        behind: int = 0,
+        ahead: int = 0,
+        seed: int,
+        augment: Sequence[str] = (),
+        phase: float = 0.0,
+    ) -> None:
+        if set(lr_clips) != set(hr_clips) or not hr_clips:
+            raise DataError(f"training clips: LR has {sorted(lr_clips)}, HR has {sorted(hr_clips)}")
+        self.names = sorted(hr_clips)
+        self.lr_clips, self.hr_clips = lr_clips, hr_clips
+        self.scale, self.crop, self.frames = scale, crop, frames
+        self.behind, self.ahead, self.seed = behind, ahead, seed
+        self.augment = tuple(augment)
+        # Mirrored, LR pixel i of a window of n lies at HR n * scale - 1 - (scale * i + phase) of the window as
+        # it was; it has to lie at scale * (n - 1 - i) + phase: the window moves by the difference.
+        self.mirror_shift = round(2 * phase - (scale - 1))
+        for name in self.names:
+            self._check(name)
+
+    def _check(self, name: str) -> None:
+        t, h, w, _ = self.lr_clips[name].shape
+        expected = (t, h * self.scale, w * self.scale, 3)
+        if tuple(self.hr_clips[name].shape) != expected:
+            raise DataError(
+                f"clip {name}: expected HR of shape {expected}, got {tuple(self.hr_clips[name].shape)}"
+            )
+        needed = self.behind + self.frames + self.ahead
+        side = self.crop + (self._margin if "flip" in self.augment else 0)
+        if t < needed or min(h, w) < side:
+            raise DataError(
+                f"clip {name}: expected at least {needed} frames of {side}x{side} LR pixels "
+                f"for the recipe's crop, got {t} frames of {w}x{h}"
+            )
+
+    @property
+    def _margin(self) -> int:
+        """LR pixels beside a crop that the shifted HR window of a mirrored one may need."""
+        return math.ceil(abs(self.mirror_shift) / self.scale)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all clips together."""
+        return sum(clip.nbytes for clips in (self.lr_clips, self.hr_clips) for clip in clips.values())
+
+    def to(self, device: str) -> "TrainingCrops":
+        """Copy every clip to a device, where crops are then cut, turned and stacked."""
+        placed = TrainingCrops.__new__(TrainingCrops)
+        placed.__dict__.update(self.__dict__)
+        for side in ("lr_clips", "hr_clips"):
+            clips = {name: _as_tensor(clip).to(device) for name, clip in getattr(self, side).items()}
+            setattr(placed, side, clips)
+        return placed
+
+    def crop_at(self, step: int, index: int, frames: int | None = None) -> tuple[Tensor, Tensor]:
+        """Cut the pair at ``(step, index)``.
+
+        Parameters
+        ----------
+        step, index : int
+            What the draw depends on, besides the seed.
+        frames : int, optional
+            Length of the crop, by default the recipe's.
+
+        Returns
+        -------
+        lr, hr : Tensor, (behind + frames + ahead, crop, crop, 3) and (frames, scale * crop, scale * crop, 3), uint8
+        """
+        frames = self.frames if frames is None else frames
+        rng = np.random.default_rng([self.seed, step, index])
+        name = self.names[rng.integers(len(self.names))]
+        lr, hr = self.lr_clips[name], self.hr_clips[name]
+        flips, is_transposed, is_reversed = self._draw_augmentation(rng)
+        # turned round, what lay behind lies ahead
+        behind, ahead = (self.ahead, self.behind) if is_reversed else (self.behind, self.ahead)
+        first = int(rng.integers(behind, lr.shape[0] - frames - ahead + 1))
+        places = [self._draw_place(rng, lr.shape[1 + axis], flips[axis]) for axis in (0, 1)]
+        s, side = self.scale, self.crop
+        lr_window = tuple(slice(place, place + side) for place in places)
+        shifts = [self.mirror_shift if flip else 0 for flip in flips]
+        hr_window = tuple(
+            slice(s * place + shift, s * (place + side) + shift)
+            for place, shift in zip(places, shifts, strict=True)
+        )
+        lr_crop = _as_tensor(lr[(slice(first - behind, first + frames + ahead), *lr_window)])
+        hr_crop = _as_tensor(hr[(slice(first, first + frames), *hr_window)])
+        turned = [axis for axis, is_turned in enumerate((is_reversed, *flips)) if is_turned]
+        pair = (part.flip(turned) if turned else part for part in (lr_crop, hr_crop))
+        lr_crop, hr_crop = (part.transpose(1, 2) if is_transposed else part for part in pair)
+        return lr_crop, hr_crop
+
+    def _draw_augmentation(self, rng: np.random.Generator) -> tuple[tuple[bool, bool], bool, bool]:
+        """Whether rows and columns are mirrored, exchanged, and time turned round."""
+        if not self.augment:  # no draw: such crops are the same as before there were augmentations
+            return (False, False), False, False
+        heads = rng.random(4) < 0.5
+        flips = (bool(heads[0]), bool(heads[1])) if "flip" in self.augment else (False, False)
+        return (
+            flips,
+            bool(heads[2]) and "transpose" in self.augment,
+            bool(heads[3]) and "reverse" in self.augment,
+        )
+
+    def _draw_place(self, rng: np.random.Generator, size: int, is_flipped: bool) -> int:
+        """First LR row or column of a crop, such that the HR window stays inside the frame."""
+        margin = self._margin if is_flipped else 0
+        lowest = margin if self.mirror_shift < 0 else 0
+        highest = size - self.crop - (margin if self.mirror_shift > 0 else 0)
+        return int(rng.integers(lowest, highest + 1))
+
+    def batch(
+        self, step: int, size: int, *, indices: range | None = None, frames: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Stack the pairs of a step.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        size : int
+            Pairs 0 .. size - 1 are taken,
+        indices : range, optional
+            or these of them: a process's share of the batch.
+        frames : int, optional
+            Length of the crops, by default the recipe's.
+
+        Returns
+        -------
+        lr, hr : Tensor, shape (size, T, 3, h, w), uint8
+            LR and HR; stored channels-last.
+        """
+        pairs = [self.crop_at(step, index, frames) for index in (indices or range(size))]
+        lr, hr = (torch.stack(side) for side in zip(*pairs, strict=True))
+        return lr.permute(0, 1, 4, 2, 3), hr.permute(0, 1, 4, 2, 3)
+
+
+def _as_tensor(part: np.ndarray | Tensor) -> Tensor:
+    """Give a part of a clip as a tensor; one of a memory map is read from disk now."""
+    return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+
+
+class Batches(Dataset):
+    """The batches of a training by number of the step; what :func:`read_batches` hands to its workers.
+
+    Parameters
+    ----------
+    crops : TrainingCrops
+        The data.
+    recipe : dict
+        ``steps``, ``batch``, ``frames`` and ``long_clips``.
+    rank, processes : int
+        Which share of each batch is wanted: process `rank` of `processes`.
+    """
+
+    def __init__(self, crops: TrainingCrops, recipe: dict, *, rank: int = 0, processes: int = 1) -> None:
+        self.crops, self.recipe, self.rank, self.processes = crops, recipe, rank, processes
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Cut the share of one step's batch."""
+        size, frames = batch_shape(step, self.recipe)
+        share = size // self.processes
+        indices = range(self.rank * share, (self.rank + 1) * share)
+        return self.crops.batch(step, size, indices=indices, frames=frames)
+
+
+def batch_shape(step: int, recipe: dict) -> tuple[int, int]:
+    """Crops and frames of one step's batch: the recipe's, or those of its ``long_clips`` late in training."""
+    late = recipe.get("long_clips")
+    if late and step >= round(late["after"] * recipe["steps"]):
+        return late["batch"], late["frames"]
+    return recipe["batch"], recipe["frames"]
+
+
+def read_batches(
+    batches: Batches, first: int, *, workers: int = 0, pin_memory: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches from step `first` to the last one, read ahead by worker processes.
+
+    Parameters
+    ----------
+    batches : Batches
+        All batches.
+    first : int
+        Step to begin with.
+    workers : int
+        Processes that read ahead; 0 reads in this one. They change no batch.
+    pin_memory : bool
+        Put the batches into page-locked memory, from which a GPU copies beside its work.
+    """
+    options = {}
+    if workers:
+        # forked workers share the memory maps; spawned ones would be sent copies of whole clips
+        options = {
+            "multiprocessing_context": multiprocessing.get_context("fork"),
+            "prefetch_factor": PREFETCH,
+            "worker_init_fn": _ignore_sigterm,
+        }
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, batches.recipe["steps"]),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        **options,
+    )
+    iterator = iter(loader)
+    try:
+        yield from iterator
+    finally:
+        if workers:  # at once: as long as torch remembers a dead worker, it raises at any signal of a child
+            iterator._shutdown_workers()
+
+
+def _ignore_sigterm(_worker: int) -> None:
+    """Leave SIGTERM, which a scheduler sends to every process of a job, to the trainer: it saves first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def reader_errors() -> Iterator[None]:
+    """Tell in one line that a reading process died; torch lets whatever runs at that moment fail.
+
+    Raises
+    ------
+    DataError
+        A worker of :func:`read_batches` died.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # a worker that dies while a batch is handed over shows as a broken connection
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"a process that reads training data ended unexpectedly ({reason}); "
+            "the same command goes on from the last checkpoint"
+        ) from error

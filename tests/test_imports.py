@@ -1,0 +1,93 @@
+"""Which part of the package may import which: only from those before it, imports inside functions included."""
+
+import ast
+
+import pytest
+
+from rlsp.config.schema import ROOT
+
+# Lowest first.
+PARTS = (
+    "errors", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config", "metrics",
+    "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
+    "jobs", "cli",
+)  # fmt: skip
+WITHOUT_TORCH = ("errors", "files", "columns", "config", "reporting", "jobs", "cli")  # at import
+PACKAGE = ROOT / "rlsp"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imported(path, *, at_import=False):
+    """List the modules of this package that a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if at_import else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "rlsp")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "rlsp":
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in inside)
+
+
+def part_of(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_part_is_in_the_list():
+    assert {part_of(name) for name in MODULES} - {"", "__main__"} == set(PARTS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_only_what_lies_below_it(part):
+    upwards = [
+        f"{name} -> {other}"
+        for name, path in MODULES.items()
+        if part_of(name) == part
+        for other in imported(path)
+        if PARTS.index(part_of(other) or "errors") > PARTS.index(part)
+    ]
+    assert not upwards
+
+
+def test_no_modules_import_each_other():
+    arrows = {name: set(imported(path)) - {name} for name, path in MODULES.items()}
+    reached = {}
+    for start in arrows:
+        found, waiting = set(), [start]
+        while waiting:
+            for other in arrows[waiting.pop()] - found:
+                found.add(other)
+                waiting.append(other)
+        reached[start] = found
+    assert not [name for name, found in reached.items() if name in found]
+
+
+def test_planning_and_reporting_start_without_torch():
+    """PyTorch takes seconds to import: what plans or draws does not wait for it."""
+    heavy = {
+        name
+        for name, path in MODULES.items()
+        if any(
+            (
+                isinstance(node, ast.Import)
+                and any(alias.name.split(".")[0] == "torch" for alias in node.names)
+            )
+            or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch")
+            for node in ast.parse(path.read_text()).body
+        )
+    }
+    for start in (name for name in MODULES if part_of(name) in WITHOUT_TORCH):
+        found, waiting = {start}, [start]
+        while waiting:
+            for other in set(imported(MODULES[waiting.pop()], at_import=True)) - found:
+                found.add(other)
+                waiting.append(other)
+        assert not found & heavy, start
