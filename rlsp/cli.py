@@ -109,8 +109,9 @@ def train_command(args: argparse.Namespace) -> None:
 
 def rate_command(args: argparse.Namespace) -> None:
     """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
+    from rlsp.columns import TRAINING_RATE
     from rlsp.reporting.reference import device_folder
-    from rlsp.training.rate import COLUMNS, measure_rates
+    from rlsp.training.rate import measure_rates
 
     study = read_study(args)
     chosen = {}  # one run of each model and recipe
@@ -135,7 +136,7 @@ def rate_command(args: argparse.Namespace) -> None:
     ):
         rows += of_model
         path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"
-        write_rows(path, COLUMNS, rows)  # each time: a run that is killed has lost one model
+        write_rows(path, TRAINING_RATE.names, rows)  # each time: a run that is killed has lost one model
     print(path)
 
 

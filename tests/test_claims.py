@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from made_tables import made_cases
 
+from rlsp.columns import RUNTIME
 from rlsp.errors import DataError
 from rlsp.reporting.claims import CLAIM_COLUMNS, COLD_START_FRAMES, write_claims
 from rlsp.reporting.evidence import DEGRADATIONS, LEDGER_PROTOCOLS, VID4_FRAMES, Measured
@@ -18,7 +19,6 @@ from rlsp.reporting.published import (
     published_points,
     read_published,
 )
-from rlsp.reporting.timing import RUNTIME_COLUMNS
 from rlsp.reporting.verdicts import Rule, decide, decide_speedup
 
 VIDEO, FRAME, VIDEO_ALL, FRAME_ALL = (
@@ -67,7 +67,7 @@ def made_runtime(models, lr_size=(270, 480), device="one GPU", study="released")
         for model, time in models.items()
         for n in range(3)
     ]
-    return pd.DataFrame([row | setting | {"peak_memory_mb": 1} for row in rows], columns=RUNTIME_COLUMNS)
+    return pd.DataFrame([row | setting | {"peak_memory_mb": 1} for row in rows], columns=RUNTIME.names)
 
 
 def write_made(folder, scores, runtime=None):

@@ -6,10 +6,11 @@ import torch
 from test_restoration import GAUSSIAN, smooth_clip
 
 from rlsp.color import rgb_to_y
+from rlsp.columns import PRECISIONS
 from rlsp.data.clips import pack_clip
 from rlsp.data.degradation import degrade
 from rlsp.evaluation import precisions
-from rlsp.evaluation.precisions import COLUMNS, compare_frames, compare_precisions, there_and_back
+from rlsp.evaluation.precisions import compare_frames, compare_precisions, there_and_back
 from rlsp.files import write_json
 from rlsp.models import build_model
 from rlsp.models.weights import save_weights
@@ -68,7 +69,7 @@ def test_table_has_every_clip_and_the_long_one(both_precisions, tmp_path):
     arguments = {"study": "test", "precisions": ["bf16", "fp16"], "threads": 1, "device": "cpu"}
     compare_precisions({"run": run}, tmp_path / "t.csv", long_clip=250, **arguments)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
-    assert list(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == PRECISIONS.names
     assert [(row["clip"], row["part"], row["first_frame"], row["frames"]) for row in rows] == [
         ("a", "clip", "0", "5"), ("b", "clip", "0", "3"), ("a", "long", "0", "100"), ("a", "long", "100", "100"),
         ("a", "long", "200", "50"),

@@ -6,12 +6,13 @@ import pytest
 import torch
 from made_trainings import make_spec
 
+from rlsp.columns import TRAINING_RATE
 from rlsp.data.clips import open_clips
 from rlsp.files import write_rows
 from rlsp.planning.estimate import RATE_COLUMNS, read_rates
 from rlsp.training import rate
 from rlsp.training.crops import TrainingCrops
-from rlsp.training.rate import COLUMNS, PngCrops, gmac_per_step, measure_rates
+from rlsp.training.rate import PngCrops, gmac_per_step, measure_rates
 
 
 def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
@@ -29,13 +30,13 @@ def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     arguments = {"device": "cpu", "workers": 0, "resident": "auto"}
     rows = list(chain(*measure_rates(trainings, **arguments, seconds=0.02, rounds=3)))
     table = pd.DataFrame(rows)
-    assert set(table.columns) == set(COLUMNS)
+    assert set(table.columns) == set(TRAINING_RATE.names)
     assert list(table["loop"]) == ["plain", "rlsp"] * 3
     assert list(table["round"]) == [0, 0, 1, 1, 2, 2]
     assert (table["steps_per_second"] > 0).all()
     assert table["device_busy"].between(0, 1).all()
 
-    write_rows(tmp_path / "rates" / "some-device" / "training_rate.csv", COLUMNS, rows)
+    write_rows(tmp_path / "rates" / "some-device" / "training_rate.csv", TRAINING_RATE.names, rows)
     known = read_rates(tmp_path / "rates")
     assert list(known.columns) == list(RATE_COLUMNS)
     assert len(known) == 1  # the plain loop is no rate of a training

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlsp.columns import RUNTIME, RUNTIME_CASES
 from rlsp.devices import claim_device, describe_device
 from rlsp.errors import ConfigError
 from rlsp.inference.execution import Execution
@@ -18,7 +19,7 @@ from rlsp.models.base import VideoModel
 from rlsp.timing import cases, tables, timed, turns
 from rlsp.timing.cases import Case, Timing, list_cases
 from rlsp.timing.hardware import DeviceMonitor, Reading
-from rlsp.timing.tables import CASE_COLUMNS, COLUMNS, time_models
+from rlsp.timing.tables import time_models
 from rlsp.timing.timed import TimedCase, sliding_frames
 from rlsp.timing.turns import measure_cases
 
@@ -92,8 +93,8 @@ def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path, quick_ceilings):
     table, outcomes = tmp_path / "runtime" / "cpu.csv", tmp_path / "runtime" / "cpu-cases.csv"
     time_models(SPECS, table, outcomes, study="test", timing=QUICK, device="cpu")
     rows, outcomes = read(table), read(outcomes)
-    assert list(rows[0]) == COLUMNS
-    assert list(outcomes[0]) == CASE_COLUMNS
+    assert tuple(rows[0]) == RUNTIME.names
+    assert tuple(outcomes[0]) == RUNTIME_CASES.names
     assert {row["status"] for row in outcomes} == {"ok"}
     way = ("model", "precision", "mode", "boundary", "batch", "lr_height", "lr_width")
     ways = [tuple(row[key] for key in way) for row in outcomes]

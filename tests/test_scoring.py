@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from rlsp.color import rgb_to_y
+from rlsp.columns import SCORES
 from rlsp.data.clips import write_clip
 from rlsp.data.flow import open_flow, write_flow_dataset
 from rlsp.data.images import write_png
 from rlsp.errors import ConfigError, DataError
-from rlsp.evaluation.scoring import COLUMNS, score_dataset
+from rlsp.evaluation.scoring import score_dataset
 from rlsp.files import write_json
 from rlsp.metrics.fidelity import crop_border, psnr, ssim
 from rlsp.metrics.flow import grey
@@ -94,7 +95,7 @@ def row(table, clip, frame, crop):
 
 def test_one_sorted_row_per_frame_clip_and_crop(study):
     table = study.score(crops=[4, 0])
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == SCORES.names
     keys = [(clip, frame, crop) for clip in ("both", "colour") for frame in range(FRAMES) for crop in (0, 4)]
     assert list(zip(table["clip"], table.frame, table.crop, strict=True)) == keys
     for name, value in LABELS.items():

@@ -2,10 +2,11 @@ import csv
 
 import pytest
 
+from rlsp.columns import SWEEP
 from rlsp.errors import ConfigError
 from rlsp.timing import sweep
 from rlsp.timing.cases import Timing
-from rlsp.timing.sweep import COLUMNS, list_sweep, sweep_model
+from rlsp.timing.sweep import list_sweep, sweep_model
 
 SPEC = {"arch": "rlsp", "layers": 2, "filters": 4}
 
@@ -37,7 +38,7 @@ def test_every_sample_is_kept(tmp_path, monkeypatch):
     timing = Timing(repeats=4, warmup=1, seconds=1, threads=1)
     sweep_model("rlsp", SPEC, tmp_path / "sweep.csv", study="test", timing=timing, device="cpu")
     rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
-    assert list(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == SWEEP.names
     found = [(row["quantity"], row["value"]) for row in rows if row["repeat"] in ("0", "")]
     assert found == [
         ("lr_pixels", "64"), ("lr_pixels", "256"), ("clip_length", "1"), ("clip_length", "8"), ("filters", "2"),

@@ -17,13 +17,12 @@ from made_tables import (
     write_made,
 )
 
-from rlsp.columns import read_table
+from rlsp.columns import TRAINING, read_table
 from rlsp.errors import ConfigError, DataError
 from rlsp.reporting.compare import compare, comparison_markdown
 from rlsp.reporting.printing import Section, escape_tex, markdown_text, number_text, tex_text
 from rlsp.reporting.protocols import psnr_of_mse
 from rlsp.reporting.tables import (
-    TRAINING_COLUMNS,
     collect_tables,
     summarise_ablation,
     summarise_accuracy,
@@ -191,7 +190,7 @@ def test_training_rows_get_the_labels_of_their_run(tmp_path):
         log, index=False
     )
     collect_tables([scores], [], [log], tmp_path / "tables")
-    training = read_table(tmp_path / "tables" / "training.csv", TRAINING_COLUMNS)
+    training = read_table(tmp_path / "tables" / "training.csv", TRAINING)
     assert training[["run", "model", "recipe", "degradation"]].drop_duplicates().values.tolist() == [
         [run, "rlsp-5-32", "demo", "gaussian"]
     ]

@@ -4,12 +4,9 @@ import pandas as pd
 import pytest
 from made_tables import made_cases, made_runtime, made_study
 
-from rlsp.reporting.costs import SWEEP_COLUMNS
 from rlsp.reporting.printing import markdown_text
 from rlsp.reporting.readme import study_block
 from rlsp.reporting.timing import (
-    CASE_COLUMNS,
-    RUNTIME_COLUMNS,
     headline_setting,
     headline_timing,
     is_processor,
@@ -17,7 +14,6 @@ from rlsp.reporting.timing import (
     summarise_runtime,
 )
 from rlsp.reporting.wide_timing import complexity_sections, runtime_sections
-from rlsp.timing import sweep, tables
 
 
 def test_runtime_summary_equals_hand_computed_values():
@@ -211,10 +207,3 @@ def test_the_readme_names_the_frames_whose_times_it_shows(tmp_path):
     assert "2 threads, LR 480x270" in text
     first = rows.set_index("model").loc["rlsp-5-32", "median_ms"]
     assert f"| {9 * first:.1f} |" in text
-
-
-def test_columns_are_those_that_are_written():
-    """The reporting does not import what times, which would import torch."""
-    assert set(RUNTIME_COLUMNS) == set(tables.COLUMNS)
-    assert set(CASE_COLUMNS) == set(tables.CASE_COLUMNS)
-    assert set(SWEEP_COLUMNS) == set(sweep.COLUMNS)

@@ -161,12 +161,12 @@ class Session:
         """Say how far a training has come, in steps and PSNR (dB) on its crops, and keep its log."""
         import torch
 
+        from rlsp.columns import TRAINING_LOG
         from rlsp.files import write_rows
-        from rlsp.training.loop import COLUMNS as LOGGED
 
         run = state.parent.name.rpartition("-")[0]  # without the hash
         progress = torch.load(state, weights_only=True, map_location="cpu")["progress"]
-        write_rows(self.folder / "training" / f"{run}.csv", LOGGED, progress["rows"])
+        write_rows(self.folder / "training" / f"{run}.csv", TRAINING_LOG.names, progress["rows"])
         steps = f"step {progress['step']:,} of {self.study.training(run)['recipe']['steps']:,}"
         return steps + (f", {progress['rows'][-1]['psnr']:.2f} dB in training" if progress["rows"] else "")
 

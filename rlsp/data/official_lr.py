@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsp.columns import OFFICIAL_LR
 from rlsp.config.datasets import clip_folder
 from rlsp.data.archives import Archive, read_archive_download
 from rlsp.data.clips import open_clips
@@ -16,7 +17,6 @@ from rlsp.errors import DataError
 from rlsp.files import write_rows, write_text
 
 BOUNDARIES = ("symmetric", "replicate")
-COLUMNS = ("clip", "boundary", "frames", "max_difference", "differing_pixels", "pixels", "differing_share")
 
 
 def compare_lr(
@@ -55,7 +55,7 @@ def compare_lr(
     opened = open_clips(clips)
     with ThreadPoolExecutor(workers) as pool:
         rows = [row for of_clip in pool.map(compare_clip, opened, opened.values()) for row in of_clip]
-    write_rows(table, COLUMNS, rows)
+    write_rows(table, OFFICIAL_LR.names, rows)
     text = verdict(name, rows)
     write_text(table.with_suffix(".txt"), text + "\n")
     return text
@@ -78,7 +78,7 @@ def _compare_clip(archive: Archive, spec: dict[str, Any], clip: str, hr: np.ndar
     return [
         dict(
             zip(
-                COLUMNS,
+                OFFICIAL_LR.names,
                 (clip, boundary, len(hr), largest[boundary], differing[boundary], pixels,
                  f"{differing[boundary] / pixels:.3g}"),
                 strict=True,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rlsp.color import rgb_to_y
+from rlsp.columns import PRECISIONS
 from rlsp.data.clips import open_clips
 from rlsp.devices import available_precisions, claim_device, describe_device
 from rlsp.files import write_rows
@@ -17,10 +18,6 @@ from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
 from rlsp.models.base import VideoModel
 from rlsp.models.weights import load_weights
 
-COLUMNS = [
-    "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
-    "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
-]  # fmt: skip
 CROP = 8  # HR pixels, as in the headline protocol
 PART = 100  # frames of the long clip that make one row
 
@@ -124,7 +121,7 @@ def compare_precisions(
                 name = next(iter(lr)) if long_clip else None
                 for start, errors in _long_parts(model, lr, hr, name, long_clip, precision, where):
                     rows.append(labels | {"clip": name, "part": "long"} | _row(errors, start))
-    write_rows(table_path, COLUMNS, rows)
+    write_rows(table_path, PRECISIONS.names, rows)
 
 
 def _long_parts(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rlsp.color import rgb_to_y
+from rlsp.columns import RUN, SCORES
 from rlsp.data.clips import open_clips, read_restored
 from rlsp.data.flow import open_flow
 from rlsp.data.images import read_png
@@ -18,10 +19,7 @@ from rlsp.metrics.fidelity import WINDOW_TAPS, crop_border, mean_ssim, mse, psnr
 from rlsp.metrics.flow import ClipFlow, grey, one_opencv_thread
 from rlsp.metrics.temporal import tof, warp_error
 
-LABELS = ("study", "run", "origin", "model", "recipe", "seed", "degradation", "dataset")
 METRICS = ("psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error")
-COLUMNS = (*LABELS, "clip", "frame", "crop", "mse_y", *METRICS)
-
 # frames scored by one task: few enough to share clips out evenly, many enough that reading the frame before
 # the first one costs little
 FRAMES_PER_TASK = 8
@@ -112,7 +110,7 @@ def score_dataset(
         CSV to write: columns :data:`COLUMNS`, rows sorted by clip, frame, crop. Numbers in full precision;
         the PSNR of identical frames is ``inf``. It appears under its name only when complete.
     labels : mapping
-        One value for each name in :data:`LABELS`, written as they are; run and dataset must be those of the
+        One value for each name in :data:`rlsp.columns.RUN`, written as they are; run and dataset must be those of the
         restored manifest.
     crops : sequence of int
         Pixels left out on each side; one row each.
@@ -144,7 +142,7 @@ def score_dataset(
     ]
     with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda task: score_frames(*task, crops=crops, metrics=metrics), tasks))
-    write_rows(Path(table_path), COLUMNS, [{**labels, **row} for part in parts for row in part])
+    write_rows(Path(table_path), SCORES.names, [{**labels, **row} for part in parts for row in part])
 
 
 def score_frames(
@@ -233,8 +231,8 @@ def _describe(shape: tuple[int, ...]) -> str:
 def _check_arguments(
     labels: Mapping[str, object], crops: Sequence[int], workers: int, metrics: Collection[str]
 ) -> None:
-    if set(labels) != set(LABELS):
-        raise ConfigError(f"labels: expected {', '.join(LABELS)}, got {', '.join(map(str, labels))}")
+    if set(labels) != set(RUN):
+        raise ConfigError(f"labels: expected {', '.join(RUN)}, got {', '.join(map(str, labels))}")
     is_valid = all(isinstance(crop, int) and crop >= 0 for crop in crops)
     if not crops or not is_valid or len(set(crops)) < len(crops):
         raise ConfigError(f"crops: expected different whole numbers from 0 on, got {list(crops)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.columns import read_table
+from rlsp.columns import TRAINING_RATE, read_table
 from rlsp.config.architectures import PASSES
 from rlsp.config.datasets import archive_clips, read_shipped_table
 from rlsp.config.schema import ROOT
@@ -20,10 +20,6 @@ from rlsp.errors import DataError
 from rlsp.files import read_json
 
 RATES = ROOT / "results" / "reference" / "training-rate"
-RATE_COLUMNS = (
-    *("device", "threads", "model", "precision", "execution", "batch", "crop", "frames"),
-    *("steps_per_second", "gmac_per_step"),
-)
 BYTES_PER_FLOW_PIXEL = 9  # two float32 and one bool for each pixel and pair of frames (rlsp.metrics.flow)
 # Height and width of downloaded pictures, which their lists of files do not tell: Vid4.
 PICTURE_SIZES = {
@@ -31,6 +27,12 @@ PICTURE_SIZES = {
 }
 # train_sharp.zip of REDS holds PNG in 0.52 of the bytes of its pixels, and the PNG of Vid4 take 0.65.
 RAW_BOUND = "at most: without compression; PNG of the truth takes about 0.6 of it"
+# What a measured training is, and how fast it was: part of the columns of `TRAINING_RATE`.
+RATE_COLUMNS = tuple(
+    name
+    for name in TRAINING_RATE.names
+    if name not in ("loop", "workers", "resident", "steps", "round", "device_busy")
+)
 TRAINING_COLUMNS = ("model", "recipe", "runs", "steps", "gmac_per_step", "pmac", "device", "hours", "rate_of")
 DISK_COLUMNS = ("what", "name", "bytes", "how")
 
@@ -79,7 +81,7 @@ def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
     study : Study
         The study.
     rates : DataFrame
-        Measured training rates with the columns `RATE_COLUMNS` (see `read_rates`).
+        Measured training rates of `RATE_COLUMNS` (see `read_rates`).
 
     Returns
     -------
@@ -121,7 +123,7 @@ def read_rates(*folders: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        A table lacks one of `RATE_COLUMNS`, or has a rate that is not above zero.
+        A table lacks a column, or has a rate that is not above zero.
     """
     tables, paths = [], {}
     for folder in reversed(folders):

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rlsp.columns import EXACTNESS
 from rlsp.data.clips import read_restored
 from rlsp.data.images import read_png
 from rlsp.errors import DataError
 from rlsp.files import write_rows
-
-COLUMNS = ("clip", "frame", "max_difference", "differing_pixels", "pixels")
 
 
 def check_exactness(
@@ -54,7 +53,9 @@ def check_exactness(
             raise DataError(f"{restored_path}: expected shape {released.shape}, got {restored.shape}")
         difference = np.abs(restored.astype(np.int16) - released)
         rows.append((clip, frame, int(difference.max()), int((difference > 0).sum()), difference.size))
-    write_rows(Path(report_path), COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
+    write_rows(
+        Path(report_path), EXACTNESS.names, (dict(zip(EXACTNESS.names, row, strict=True)) for row in rows)
+    )
     for clip in dict.fromkeys(row[0] for row in rows):
         of_clip = [row for row in rows if row[0] == clip]
         _, frame, largest, differing, pixels = max(of_clip, key=lambda row: row[2:4])

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-SWEEP_COLUMNS = (
-    *("study", "device", "threads", "precision", "mode", "model", "quantity", "value"),
-    *("lr_height", "lr_width", "repeat", "runtime_ms", "peak_memory_mb", "status"),
-)
 # What is varied: its name in a text, and in a power law.
 QUANTITIES = {
     "lr_pixels": ("LR pixels", "pixels"),
@@ -74,7 +70,7 @@ def summarise_costs(sweep: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     sweep : DataFrame
-        Raw samples with `SWEEP_COLUMNS`: ``runtime_ms`` per output frame, of ``clip_length`` per clip.
+        Raw samples with `rlsp.columns.SWEEP`: ``runtime_ms`` per output frame, of ``clip_length`` per clip.
 
     Returns
     -------

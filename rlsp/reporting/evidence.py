@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlsp.columns import read_table
+from rlsp.columns import SCORES, read_table
 from rlsp.reporting.printing import number_text, plural, signed_text
-from rlsp.reporting.protocols import SCORE_COLUMNS, apply_protocol, protocol_label
+from rlsp.reporting.protocols import apply_protocol, protocol_label
 
 COLUMN_OF_ORIGIN = {
     "released-frames": "released_frames",
@@ -85,7 +85,7 @@ def read_evidence(tables_dir: Path, others: Sequence[Path]) -> Evidence:
     """Read the scores of this study, and what other studies trained, as far as they cover Vid4."""
     frames, clips, gaps = [], [], {}
     for folder in (tables_dir, *others):
-        scores = read_table(folder / "scores.csv", SCORE_COLUMNS)
+        scores = read_table(folder / "scores.csv", SCORES)
         rows = scores[(scores["dataset"] == DATASET) & (scores["crop"] == CROP)]
         rows = rows[rows["origin"].isin(COLUMN_OF_ORIGIN if folder == tables_dir else ["trained"])]
         rows = rows[rows["degradation"] == rows["model"].map(DEGRADATIONS)]
@@ -99,7 +99,7 @@ def read_evidence(tables_dir: Path, others: Sequence[Path]) -> Evidence:
             for protocol in LEDGER_PROTOCOLS:
                 means = apply_protocol(of_run, protocol)
                 clips.append(means.assign(column=of_run["column"].iloc[0], label=protocol_label(protocol)))
-    empty = pd.DataFrame(columns=[*SCORE_COLUMNS, "column", "label", "psnr", "ssim"])
+    empty = pd.DataFrame(columns=[*SCORES.names, "column", "label", "psnr", "ssim"])
     return Evidence(
         pd.concat(frames, ignore_index=True) if frames else empty,
         pd.concat(clips, ignore_index=True) if clips else empty,

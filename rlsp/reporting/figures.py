@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rlsp.columns import read_table
+from rlsp.columns import SCORES, TRAINING, read_table
 from rlsp.errors import DataError
 from rlsp.reporting.cost_figure import plot_cost_curves
 from rlsp.reporting.costs import summarise_costs
 from rlsp.reporting.printing import number_text
-from rlsp.reporting.protocols import SCORE_COLUMNS, check_protocol, protocol_label, variant_labels
+from rlsp.reporting.protocols import check_protocol, protocol_label, variant_labels
 from rlsp.reporting.published import read_published
 from rlsp.reporting.speed import summarise_speed
 from rlsp.reporting.speed_figure import plot_psnr_vs_runtime
@@ -31,7 +31,7 @@ from rlsp.reporting.style import (
     styled,
     wrapped,
 )
-from rlsp.reporting.tables import TRAINING_COLUMNS, read_sweep, read_timing
+from rlsp.reporting.tables import read_sweep, read_timing
 from rlsp.reporting.wide import SWITCHES
 
 FIGURES = ("psnr_vs_runtime", "cost_curves", "psnr_per_frame", "ablation", "training_curves", "temporal")
@@ -72,7 +72,7 @@ def redraw_figures(
     """
     tables_dir, figures_dir = Path(tables_dir), Path(figures_dir)
     study = study if study is not None else read_study(tables_dir)
-    scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
+    scores = read_table(tables_dir / "scores.csv", SCORES)
     accuracy = read_table(
         tables_dir / "accuracy.csv", ["variant", "clip", "protocol", "psnr", "psnr_std", "origin"]
     )
@@ -80,7 +80,7 @@ def redraw_figures(
     if "gain_std" not in ablation.columns:  # tables written by an earlier version
         ablation = ablation.assign(gain_std=float("nan"))
     temporal = read_table(tables_dir / "temporal.csv", ["variant", "clip", "tof", "warp_error"])
-    training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
+    training = read_table(tables_dir / "training.csv", TRAINING)
     timing = read_timing(tables_dir, study.get("reference_model"))
     costs = summarise_costs(read_sweep(tables_dir))
     speed = summarise_speed(accuracy, timing, study, read_published())

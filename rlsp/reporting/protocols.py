@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlsp.columns import RUN, SCORES
 from rlsp.errors import ConfigError, DataError
 
 PEAK = 255.0  # 8-bit pictures, also for luma, whose own range is 16..235: the convention of the field
@@ -30,14 +31,8 @@ TOF_TRIM = (3, 2)
 # Consistency", ECCV 2018, evaluate_WarpError.py); the first frame has no pair.
 WARP_ERROR_TRIM = (1, 0)
 
-LABEL_COLUMNS = ("study", "run", "origin", "model", "recipe", "seed", "degradation")
-KEY_COLUMNS = (*LABEL_COLUMNS, "dataset", "clip")
-SCORE_COLUMNS = (
-    *KEY_COLUMNS,
-    *("frame", "crop", "mse_y", "psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error"),
-)
-# What names a variant: its runs differ in the seed only.
-VARIANT_COLUMNS = ("model", "recipe", "origin", "degradation")
+KEY_COLUMNS = (*RUN, "clip")
+VARIANT_LABELS = tuple(name for name in RUN if name != "dataset")
 
 
 def check_protocol(protocol: dict[str, Any]) -> None:
@@ -95,7 +90,7 @@ def apply_protocol(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFra
     Parameters
     ----------
     scores : DataFrame
-        One row per run, data set, clip, frame and crop, with the columns `SCORE_COLUMNS`.
+        One row per run, data set, clip, frame and crop, with the columns `rlsp.columns.SCORES`.
     protocol : dict
         See the module's docstring.
 
@@ -131,7 +126,7 @@ def apply_protocol(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFra
 
 def check_scores(scores: pd.DataFrame) -> None:
     """Raise a `DataError` unless the table has all score columns, one study, and whole clips."""
-    missing = [column for column in SCORE_COLUMNS if column not in scores.columns]
+    missing = [column for column in SCORES.names if column not in scores.columns]
     if missing:
         raise DataError(f"scores: missing columns {', '.join(missing)}")
     if scores.empty:
@@ -240,14 +235,14 @@ def variant_labels(table: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     table : DataFrame
-        Rows with the columns `LABEL_COLUMNS`.
+        Rows with the columns `VARIANT_LABELS`.
 
     Returns
     -------
     Series of str
         Aligned with the rows of `table`.
     """
-    labels = table[list(LABEL_COLUMNS)].astype(object)
+    labels = table[list(VARIANT_LABELS)].astype(object)
     labels = labels.where(labels.notna(), "")
     model = labels["model"].where(labels["model"] != "", labels["run"]).astype(str)
     name = model.copy()

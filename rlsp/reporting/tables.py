@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlsp.columns import joined, read_table
+from rlsp.columns import RUNTIME, RUNTIME_CASES, SCORES, SWEEP, TRAINING, TRAINING_LOG, joined, read_table
 from rlsp.errors import ConfigError, DataError
 from rlsp.files import write_csv, write_json, write_text
-from rlsp.reporting.costs import SWEEP_COLUMNS, summarise_costs
+from rlsp.reporting.costs import summarise_costs
 from rlsp.reporting.printing import Section, markdown_text, tex_text
 from rlsp.reporting.protocols import (
-    SCORE_COLUMNS,
     apply_protocol,
     leave_one_clip_out,
     mean_over_clips,
@@ -36,8 +35,6 @@ from rlsp.reporting.protocols import (
 from rlsp.reporting.published import read_published
 from rlsp.reporting.speed import summarise_speed
 from rlsp.reporting.timing import (
-    CASE_COLUMNS,
-    RUNTIME_COLUMNS,
     headline_timing,
     summarise_complexity,
     summarise_runtime,
@@ -51,15 +48,6 @@ from rlsp.reporting.wide import (
     temporal_sections,
 )
 from rlsp.reporting.wide_timing import complexity_sections, cost_sections, runtime_sections, speed_sections
-
-# Empty where they do not apply, and absent from logs of earlier versions: dB on the validation set; what the
-# convolutions were computed in.
-OPTIONAL_TRAINING_COLUMNS = ("validation_psnr", "precision")
-TRAINING_COLUMNS = (
-    *("run", "model", "recipe", "degradation", "seed"),
-    *("step", "loss", "psnr", "learning_rate", "steps_per_second"),
-)
-
 
 # ---- reading and collecting --------------------------------------------------------------------
 
@@ -81,7 +69,7 @@ def collect_tables(
     Parameters
     ----------
     score_files, runtime_files, case_files, sweep_files : iterable of paths
-        Tables with the columns `SCORE_COLUMNS`, `RUNTIME_COLUMNS`, `CASE_COLUMNS` and `SWEEP_COLUMNS`.
+        Tables with the columns `SCORES`, `RUNTIME`, `RUNTIME_CASES` and `SWEEP` of `rlsp.columns`.
     training_files : iterable of paths
         ``<run>/training.csv``. What says which run it is (``run, model, recipe, degradation, seed``) may be
         left out: then the run is the name of the folder and the rest comes from the scores of that run.
@@ -95,10 +83,10 @@ def collect_tables(
     """
     tables_dir = Path(tables_dir)
     kinds = {
-        "scores": (score_files, SCORE_COLUMNS),
-        "runtime": (runtime_files, RUNTIME_COLUMNS),
-        "runtime_cases": (case_files, CASE_COLUMNS),
-        "sweep": (sweep_files, SWEEP_COLUMNS),
+        "scores": (score_files, SCORES),
+        "runtime": (runtime_files, RUNTIME),
+        "runtime_cases": (case_files, RUNTIME_CASES),
+        "sweep": (sweep_files, SWEEP),
     }
     tables = {
         name: joined([read_table(path, columns) for path in files], columns)
@@ -109,7 +97,7 @@ def collect_tables(
         if len(studies) > 1:
             raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
     logs = [read_training(path, tables["scores"]) for path in training_files]
-    tables["training"] = joined(logs, (*TRAINING_COLUMNS, *OPTIONAL_TRAINING_COLUMNS))
+    tables["training"] = joined(logs, TRAINING)
     for name, table in tables.items():
         write_csv(tables_dir / f"{name}.csv", table)
 
@@ -118,16 +106,13 @@ def read_training(path: Path | str, scores: pd.DataFrame) -> pd.DataFrame:
     """Read one training's rows, with the labels of its run."""
     path = Path(path)
     labels = ("run", "model", "recipe", "degradation", "seed")
-    table = read_table(path, [column for column in TRAINING_COLUMNS if column not in labels])
+    table = read_table(path, TRAINING_LOG)
     if "run" not in table.columns:
         table = table.assign(run=path.parent.name)
     known = scores.drop_duplicates("run").set_index("run")
     for column in labels[1:]:
         if column not in table.columns:
             table[column] = table["run"].map(known[column])
-    for column in OPTIONAL_TRAINING_COLUMNS:
-        if column not in table.columns:
-            table[column] = float("nan")
     return table
 
 
@@ -164,9 +149,9 @@ def write_tables(
     tables_dir = Path(tables_dir)
     check_study(study)
     published = read_published() if published is None else published
-    scores = read_table(tables_dir / "scores.csv", SCORE_COLUMNS)
-    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
-    training = read_table(tables_dir / "training.csv", TRAINING_COLUMNS)
+    scores = read_table(tables_dir / "scores.csv", SCORES)
+    runtime = read_table(tables_dir / "runtime.csv", RUNTIME)
+    training = read_table(tables_dir / "training.csv", TRAINING)
     facts = caption_facts(study, scores, runtime, training)
     timing = read_timing(tables_dir, study.get("reference_model"))
 
@@ -194,15 +179,15 @@ def write_tables(
 def read_timing(tables_dir: Path, reference_model: str | None = None) -> pd.DataFrame:
     """Read the raw run times of a folder of tables, of any version, and summarise them."""
     cases = tables_dir / "runtime_cases.csv"
-    runtime = read_table(tables_dir / "runtime.csv", RUNTIME_COLUMNS)
-    known = read_table(cases, CASE_COLUMNS) if cases.exists() else None
+    runtime = read_table(tables_dir / "runtime.csv", RUNTIME)
+    known = read_table(cases, RUNTIME_CASES) if cases.exists() else None
     return summarise_runtime(runtime, reference_model, known)
 
 
 def read_sweep(tables_dir: Path) -> pd.DataFrame:
     """Read the raw rows of the cost curves of a folder of tables; there are none in one of an earlier version."""
     path = tables_dir / "sweep.csv"
-    return read_table(path, SWEEP_COLUMNS) if path.exists() else pd.DataFrame(columns=list(SWEEP_COLUMNS))
+    return read_table(path, SWEEP) if path.exists() else SWEEP.empty()
 
 
 def check_study(study: dict[str, Any]) -> None:

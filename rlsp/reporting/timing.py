@@ -6,16 +6,8 @@ only. A *way* is how a model is run in it (mode, precision). A *case* is a model
 
 import pandas as pd
 
-RUNTIME_COLUMNS = (
-    *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
-    *("boundary", "batch", "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"),
-)
-CASE_COLUMNS = (
-    *("study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width"),
-    *("boundary", "batch", "status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs"),
-    *("floor_compute_ms", "floor_memory_ms", "latency_ms", "peak_memory_mb", "energy_j", "clock_mhz"),
-    *("temperature_c", "busy"),
-)
+from rlsp.columns import RUNTIME, RUNTIME_CASES
+
 SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
 WAY_COLUMNS = ("mode", "precision")
 FULL_HD_LR = (270, 480)  # LR rows and columns of a frame of 1920x1080, scale 4: what the paper times
@@ -42,12 +34,12 @@ def summarise_runtime(
     Parameters
     ----------
     runtime : DataFrame
-        Raw samples, with `RUNTIME_COLUMNS`.
+        Raw samples, with `rlsp.columns.RUNTIME`.
     reference_model : str, optional
         Whose time counts as 1, by default that of the fastest.
     cases : DataFrame, optional
-        One row for each case, with `CASE_COLUMNS`; without it (tables of an earlier version) every sample is
-        of a case that went well, and floors, energy and clocks are empty.
+        One row for each case, of `rlsp.columns.RUNTIME_CASES`; without it (tables of an earlier version) every sample
+        is of a case that went well, and floors, energy and clocks are empty.
 
     Returns
     -------
@@ -60,13 +52,13 @@ def summarise_runtime(
         starting a frame on an idle device to its end, by the wall clock;
         ``status``, ``ok`` or why there are no numbers.
     """
-    known = cases if cases is not None else pd.DataFrame(columns=CASE_COLUMNS)
+    known = cases if cases is not None else RUNTIME_CASES.empty()
     if runtime.empty and known.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     if known.empty:  # columns without rows have no type to be joined by
         known = known.astype({name: runtime[name].dtype for name in _CASE})
     if runtime.empty:
-        runtime = runtime.reindex(columns=list(RUNTIME_COLUMNS)).astype({n: known[n].dtype for n in _CASE})
+        runtime = runtime.reindex(columns=list(RUNTIME.names)).astype({n: known[n].dtype for n in _CASE})
     table = known[[*_CASE, *_FROM_CASES]].merge(sampled(runtime), on=_CASE, how="outer", sort=False)
     memory = known[[*_CASE, "peak_memory_mb"]].rename(columns={"peak_memory_mb": "case_memory_mb"})
     table = in_order(table.merge(memory, on=_CASE, how="left"), known, runtime)

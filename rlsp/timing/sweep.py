@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rlsp.columns import SWEEP
 from rlsp.config.checks import check_swept
 from rlsp.devices import claim_device, describe_device
 from rlsp.files import write_rows
@@ -16,10 +17,6 @@ from rlsp.timing.hardware import DeviceMonitor
 from rlsp.timing.tables import warn_if_busy
 from rlsp.timing.turns import measure_cases, memory_probe
 
-COLUMNS = [
-    "study", "device", "threads", "precision", "mode", "model", "quantity", "value", "lr_height", "lr_width",
-    "repeat", "runtime_ms", "peak_memory_mb", "status",
-]  # fmt: skip
 LR_SIZES = {  # at a ratio of sides of about 16:9, each with twice the pixels of the one before
     "cpu": [(45, 80), (64, 112), (90, 160), (128, 224), (180, 320)],
     "cuda": [(135, 240), (192, 336), (270, 480), (384, 672), (540, 960)],
@@ -68,8 +65,8 @@ def sweep_model(
     spec : dict
         Its catalogue entry.
     table_path : Path
-        CSV file to write; columns in :data:`COLUMNS`, one row for each sample: milliseconds per frame or, where the
-        clip length varies, per clip. A case that cannot be run has one row with its status and no time.
+        CSV file to write; columns in :data:`rlsp.columns.SWEEP`, one row for each sample: milliseconds per frame or,
+        where the clip length varies, per clip. A case that cannot be run has one row with its status and no time.
     study : str
         Name of the study.
     timing : Timing
@@ -95,4 +92,4 @@ def sweep_model(
                 }  # fmt: skip
                 samples = enumerate(found[case].samples)
                 rows += [{**row, "repeat": n, "runtime_ms": ms} for n, ms in samples] or [row]
-    write_rows(table_path, COLUMNS, rows)
+    write_rows(table_path, SWEEP.names, rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from rlsp.columns import RUNTIME, RUNTIME_CASES
 from rlsp.devices import claim_device, describe_device
 from rlsp.files import spec_hash, write_rows
 from rlsp.models import build_model
@@ -16,16 +17,6 @@ from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.timing.cases import Case, Timing, list_cases
 from rlsp.timing.hardware import DeviceMonitor, busy_reason, measure_bandwidth, measure_matrix_rate
 from rlsp.timing.turns import CUT_OFF, OK, Measured, measure_cases, memory_probe
-
-CASE_KEYS = [
-    "study", "model", "spec_hash", "device", "threads", "precision", "mode", "lr_height", "lr_width",
-    "boundary", "batch",
-]  # fmt: skip
-COLUMNS = [*CASE_KEYS, "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"]
-CASE_COLUMNS = [
-    *CASE_KEYS, "status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs", "floor_compute_ms",
-    "floor_memory_ms", "latency_ms", "peak_memory_mb", "energy_j", "clock_mhz", "temperature_c", "busy",
-]  # fmt: skip
 
 
 def time_models(
@@ -46,9 +37,10 @@ def time_models(
     specs : dict
         Catalogue entries by name.
     table_path : Path
-        CSV file to write; columns in :data:`COLUMNS`, times in milliseconds per output frame.
+        CSV file to write; columns in :data:`rlsp.columns.RUNTIME`, times in milliseconds per output frame.
     cases_path : Path
-        CSV file to write; columns in :data:`CASE_COLUMNS`: how each case went, and what the device could do.
+        CSV file to write; columns in :data:`rlsp.columns.RUNTIME_CASES`: how each case went, and what the device
+        could do.
     study : str
         Name of the study.
     timing : Timing
@@ -82,8 +74,8 @@ def time_models(
                 samples += [
                     row | counted | {"repeat": n, "runtime_ms": ms} for n, ms in enumerate(measured.samples)
                 ]
-            write_rows(table_path, COLUMNS, samples)
-            write_rows(cases_path, CASE_COLUMNS, outcomes)
+            write_rows(table_path, RUNTIME.names, samples)
+            write_rows(cases_path, RUNTIME_CASES.names, outcomes)
 
         found = measure_cases(cases, timing, where, monitor, probe=probe, flush=write)
         with suppress(RuntimeError):  # of a GPU that was lost on the way

@@ -16,6 +16,7 @@ import torch
 from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
 
+from rlsp.columns import TRAINING_LOG
 from rlsp.config.architectures import architecture_modules
 from rlsp.data.clips import open_clips, read_manifest
 from rlsp.data.degradation import phase
@@ -34,7 +35,6 @@ from rlsp.training.step import TrainingStep, initialise, learning_rate_at
 from rlsp.training.validation import validate
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
-COLUMNS = ["step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr", "precision"]
 WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 # Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
@@ -470,7 +470,7 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
     """
     trainer.check_lease()
     recipe, metadata = trainer.recipe, weights_metadata(trainer.spec)
-    write_rows(weights_path.with_name("training.csv"), COLUMNS, trainer.progress.rows)
+    write_rows(weights_path.with_name("training.csv"), TRAINING_LOG.names, trainer.progress.rows)
     write_provenance(
         weights_path.with_name("provenance.json"),
         spec=trainer.spec,

@@ -22,10 +22,6 @@ from rlsp.training.crops import Batches, TrainingCrops, batch_shape, read_batche
 from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
 from rlsp.training.step import GRAPH_WARMUP, TrainingStep, initialise
 
-COLUMNS = (
-    *("device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers"),
-    *("resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step"),
-)
 LEAST_STEPS = 3  # of a measurement, however long they take
 ENDLESS = 10**9  # steps of the batches that are drawn: no measurement comes to their end
 PLAIN_CLIPS = 4  # clips written as PNG files for the plain loop: enough to draw from, quickly written
@@ -132,7 +128,7 @@ def measure_rates(
     Yields
     ------
     list of dict
-        The rows of a training, one for each loop and round, with the keys `COLUMNS`.
+        The rows of a training, one for each loop and round, with the keys of `rlsp.columns.TRAINING_RATE`.
     """
     torch.set_flush_denormal(True)
     with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
