@@ -142,20 +142,21 @@ def rate_command(args: argparse.Namespace) -> None:
 
 def restore_command(args: argparse.Namespace) -> None:
     """Restore a data set with a run of a study."""
-    from rlsp.inference.restoration import restore_by_interpolation, restore_with_weights
+    from rlsp.inference.restoration import restore_run
 
     study = read_study(args)
     run = study.run(args.run, "trained", "weights", "interpolation")
-    lr, manifest = study.test_lr(run.id, args.dataset), study.restored(run.id, args.dataset)
-    shared = {"run": run.id, "degradation": study.degradation(run.degradation), "threads": args.threads}
-    if run.kind == "interpolation":
-        restore_by_interpolation(lr, manifest, **shared)
-    else:
-        device = args.device or study.config["device"]
-        own = study.own_arch(run.id)
-        precision = args.precision or study.config["restore"]["precision"]
-        shared |= {"device": device, "precision": precision, "trusted_arch": own}
-        restore_with_weights(study.weights(run.id), lr, manifest, **shared)
+    restore_run(
+        study.restored_from(run.id),
+        study.test_lr(run.id, args.dataset),
+        study.restored(run.id, args.dataset),
+        run=run.id,
+        degradation=study.degradation(run.degradation),
+        threads=args.threads,
+        device=args.device or study.restoring_device(run.id),
+        precision=args.precision or study.config["restore"]["precision"],
+        trusted_arch=study.own_arch(run.id),
+    )
 
 
 def adopt_command(args: argparse.Namespace) -> None:

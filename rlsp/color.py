@@ -43,6 +43,16 @@ def rgb_to_y(rgb: np.ndarray) -> np.ndarray:
     return rgb[..., 0] * _Y[0] + rgb[..., 1] * _Y[1] + rgb[..., 2] * _Y[2] + _OFFSETS[0]
 
 
+def luma_of(frame: np.ndarray) -> np.ndarray:
+    """Take the BT.601 studio luma of a frame (H, W, 3), or of one that is luma already; returns (H, W) float64."""
+    return frame.astype(np.float64) if frame.ndim == 2 else rgb_to_y(frame)
+
+
+def to_8_bits(frame: np.ndarray) -> np.ndarray:
+    """Round to 8 bits, half to even, clipping to 0..255."""
+    return np.rint(np.clip(frame, 0, 255)).astype(np.uint8)
+
+
 def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
     """Convert RGB to BT.601 studio Y'CbCr, unrounded.
 

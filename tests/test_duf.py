@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlsp.errors import ConfigError
-from rlsp.inference.restoration import restore_stream
+from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.models.duf import BatchNorm, dynamic_filter
@@ -213,7 +213,7 @@ def test_stepping_equals_forward(output):
 
 def test_a_stream_equals_forward():
     model, frames = small(), clip(3, n=1).round()
-    stream = restore_stream(model, frames[0].permute(0, 2, 3, 1).numpy().astype(np.uint8))
+    stream = Restorer(model).frames(frames[0].permute(0, 2, 3, 1).numpy().astype(np.uint8))
     restored = np.stack(list(stream))
     np.testing.assert_allclose(restored, model(frames)[0].permute(0, 2, 3, 1).detach(), atol=0.01)
 

@@ -11,10 +11,9 @@ from rlsp import devices
 from rlsp.devices import claim_device
 from rlsp.errors import ConfigError
 from rlsp.inference import execution
-from rlsp.inference.chroma import PictureMaker
 from rlsp.inference.execution import Execution, fastest_execution
 from rlsp.inference.fused import FusedRLSP, fused_form
-from rlsp.inference.restorer import FrameRestorer, carry_over, to_host
+from rlsp.inference.restorer import Restorer, carry_over, to_host
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.timing.timed import sliding_frames
@@ -44,9 +43,9 @@ def lively_model(seed=0, **spec):
     return model
 
 
-def restore(model, frames, *, execution=None, device="cpu", pictures=None):
-    restorer = FrameRestorer(model, device=device, execution=execution, pictures=pictures)
-    restorer.start()
+def restore(model, frames, *, execution=None, device="cpu", phase=None):
+    restorer = Restorer(model, device=device, execution=execution)
+    restorer.start(phase)
     clip = model.pad_clip(frames[None]).to(device)
     steps = to_host((restorer.step(window) for window in model.windows(clip)), device)
     return [torch.stack(outputs) for outputs in zip(*steps, strict=True)]
@@ -137,9 +136,9 @@ def test_many_models_are_compiled_in_one_process(monkeypatch):
 
 def test_layout_is_that_of_the_mode():
     model = lively_model()
-    FrameRestorer(model, device="cpu", execution=Execution("fp32", "eager"))
+    Restorer(model, device="cpu", execution=Execution("fp32", "eager"))
     assert model.body[1].weight.is_contiguous(memory_format=torch.channels_last)
-    FrameRestorer(model, device="cpu", execution=Execution("fp32", "eager-nchw"))
+    Restorer(model, device="cpu", execution=Execution("fp32", "eager-nchw"))
     assert model.body[1].weight.is_contiguous()
     seen = []
     model.body[1].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].is_contiguous()))
@@ -159,7 +158,7 @@ def test_low_precision_leaves_the_model_as_it_is():
 def test_a_clip_starts_afresh():
     model = lively_model()
     frames = sliding_frames((16, 16), 4)
-    restorer = FrameRestorer(model, device="cpu")
+    restorer = Restorer(model, device="cpu")
     runs = []
     for _ in range(2):
         restorer.start()
@@ -172,7 +171,7 @@ def test_pictures_instead_of_output():
     model = lively_model()
     frames = sliding_frames((16, 16), 3)
     (sr,) = restore(model, frames)
-    rgb, y = restore(model, frames, pictures=PictureMaker(scale=4, phase=0, device="cpu"))
+    rgb, y = restore(model, frames, phase=0)
     assert rgb.shape == (3, 1, 64, 64, 3) and rgb.dtype == torch.uint8
     assert torch.equal(y, sr[:, :, 0].clamp(0, 255).round().to(torch.uint8))
 
@@ -234,16 +233,16 @@ def test_recorded_steps_restore_what_single_ones_do(monkeypatch, spec, precision
     """Every operation recorded once and replayed on the same memory; clips of two sizes, each started afresh."""
     torch.manual_seed(0)
     model = build_model(spec).eval()
-    pictures = PictureMaker(scale=4, phase=0, device="cpu") if boundary == "rgb8" else None
+    phase = 0 if boundary == "rgb8" else None
     mode = "fused" if spec["arch"] == "rlsp" else "eager"
-    single = FrameRestorer(model, device="cpu", execution=Execution(precision, mode), pictures=pictures)
-    recorded = FrameRestorer(model, device="cpu", execution=Execution(precision, "graph"), pictures=pictures)
+    single = Restorer(model, device="cpu", execution=Execution(precision, mode))
+    recorded = Restorer(model, device="cpu", execution=Execution(precision, "graph"))
     made_graphs.install(monkeypatch)
     for size in ((16, 24), (16, 24), (24, 16), (16, 24)):
         frames = sliding_frames(size, 5)
         clip = model.pad_clip(frames[None].to(torch.uint8))
-        single.start()
-        recorded.start()
+        single.start(phase)
+        recorded.start(phase)
         for t, window in enumerate(model.windows(clip)):
             expected = [output.clone() for output in single.step(window)]
             for output, right in zip(recorded.step(window), expected, strict=True):
@@ -253,7 +252,7 @@ def test_recorded_steps_restore_what_single_ones_do(monkeypatch, spec, precision
 
 def test_a_step_that_looks_at_its_numbers_is_not_recorded(monkeypatch, capsys):
     made_graphs.install(monkeypatch)
-    restorer = FrameRestorer(Unrecordable(), device="cpu", execution=Execution("fp32", "graph"))
+    restorer = Restorer(Unrecordable(), device="cpu", execution=Execution("fp32", "graph"))
     frames = sliding_frames((8, 8), 4)
     means = [float(restorer.step(frame[None, None])[0].mean()) for frame in frames]
     np.testing.assert_allclose(means, frames.mean(dim=(1, 2, 3)), rtol=1e-5)
@@ -276,7 +275,7 @@ def test_graph_restores_what_a_cpu_does(arch, precision):
     clips = [sliding_frames(size, 6) for size in ((24, 32), (24, 32), (16, 40))]
     expected = [restore(model, frames)[0] for frames in clips]
     with claim_device("auto") as device:
-        restorer = FrameRestorer(model, device=device, execution=Execution(precision, "graph"))
+        restorer = Restorer(model, device=device, execution=Execution(precision, "graph"))
         for frames, exact in zip(clips, expected, strict=True):
             restorer.start()
             windows = model.windows(model.pad_clip(frames[None]).to(device, torch.uint8))

@@ -19,9 +19,9 @@ from made_tables import (
 
 from rlsp.columns import TRAINING, read_table
 from rlsp.errors import ConfigError, DataError
+from rlsp.metrics.fidelity import psnr_from_mse
 from rlsp.reporting.compare import compare, comparison_markdown
 from rlsp.reporting.printing import Section, escape_tex, markdown_text, number_text, tex_text
-from rlsp.reporting.protocols import psnr_of_mse
 from rlsp.reporting.tables import (
     collect_tables,
     summarise_ablation,
@@ -85,7 +85,7 @@ def test_accuracy_equals_hand_computed_values(made):
     accuracy = pd.read_csv(made / "accuracy.csv")
     chosen = scores[(scores["model"] == "rlsp-5-32") & (scores["crop"] == 8) & (scores["clip"] == "motor")]
     chosen = chosen[(chosen["degradation"] == "bicubic") & chosen["frame"].between(2, 13)]
-    by_seed = [psnr_of_mse(rows["mse_y"].mean()) for _, rows in chosen.groupby("seed")]
+    by_seed = [psnr_from_mse(rows["mse_y"].mean()) for _, rows in chosen.groupby("seed")]
     row = accuracy[(accuracy["variant"] == "rlsp-5-32") & (accuracy["clip"] == "motor")]
     row = row[(row["degradation"] == "bicubic") & (row["protocol"] == "paper")].iloc[0]
     assert row["psnr"] == pytest.approx(np.mean(by_seed), abs=1e-9)
@@ -138,7 +138,7 @@ def test_the_spread_of_a_gain_is_paired_over_seeds(made):
     scores = pd.read_csv(made / "scores.csv")
     chosen = scores[(scores["dataset"] == "city") & (scores["degradation"] == "gaussian")]
     chosen = chosen[(chosen["crop"] == 8) & chosen["frame"].between(2, 46)]
-    psnr = chosen.groupby(["model", "seed"])["mse_y"].mean().map(psnr_of_mse)
+    psnr = chosen.groupby(["model", "seed"])["mse_y"].mean().map(psnr_from_mse)
     gains = psnr["rlsp-5-32-adjacent"] - psnr["rlsp-5-32-frames"]
     row = pd.read_csv(made / "ablation.csv").query("dataset == 'city' and degradation == 'gaussian'")
     row = row[row["protocol"] == "paper"].iloc[1]

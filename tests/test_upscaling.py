@@ -11,7 +11,8 @@ from rlsp.data import sources
 from rlsp.data.clips import list_frames, read_frames
 from rlsp.data.images import read_png, write_png
 from rlsp.errors import ConfigError, DataError, RlspError
-from rlsp.inference.upscaling import expectation, find_weights, upscale, upscale_frames
+from rlsp.inference.restorer import Restorer
+from rlsp.inference.upscaling import expectation, find_weights, upscale
 from rlsp.models import build_model
 from rlsp.models.weights import load_weights, save_weights
 from rlsp.released import conversion
@@ -358,8 +359,8 @@ def test_pictures_to_pictures(run, tmp_path, weights):
     run(tmp_path / "in", tmp_path / "out")
     files = list_frames(tmp_path / "out")
     assert [file.name for file in files] == ["00000000.png", "00000001.png", "00000002.png"]
-    expected = upscale_frames(load_weights(weights)[0], frames, phase=1.5)
-    for file, picture in zip(files, expected, strict=True):
+    expected = Restorer(load_weights(weights)[0]).pictures(frames, 1.5)
+    for file, (picture, _) in zip(files, expected, strict=True):
         np.testing.assert_array_equal(read_png(file), picture)
 
 
@@ -407,7 +408,7 @@ def test_one_frame_of_delay_and_no_more_kept():
             alive.append(weakref.ref(frame))
             yield frame
 
-    stream = upscale_frames(tiny_model(), source(), phase=0)
+    stream = Restorer(tiny_model()).pictures(source(), 0)
     for index in range(11):
         next(stream)
         assert asked == index + 2
@@ -418,7 +419,7 @@ def test_one_frame_of_delay_and_no_more_kept():
 
 def test_rgb_model_is_used_as_it_is():
     model = tiny_model(output="rgb")
-    pictures = list(upscale_frames(model, moving_frames(2), phase=0))
+    pictures = [picture for picture, _ in Restorer(model).pictures(moving_frames(2), 0)]
     assert [(picture.shape, picture.dtype) for picture in pictures] == [((96, 128, 3), np.uint8)] * 2
 
 
@@ -550,12 +551,12 @@ def test_interruption_leaves_nothing_and_an_older_result_stays(run, tmp_path, mo
         (tmp_path / target).write_bytes(b"older")
     before = sorted(tmp_path.iterdir())
 
-    def interrupted(model, frames, **settings):
+    def interrupted(restorer, frames, phase):
         for frame in itertools.islice(frames, 2):
-            yield frame.repeat(4, axis=0).repeat(4, axis=1)
+            yield frame.repeat(4, axis=0).repeat(4, axis=1), None
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rlsp.inference.upscaling.upscale_frames", interrupted)
+    monkeypatch.setattr(Restorer, "pictures", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(source, tmp_path / target)
     assert sorted(tmp_path.iterdir()) == before

@@ -411,6 +411,18 @@ class Study:
             return Path(run.source).expanduser()
         return self.folder / "weights" / run_id / "model.safetensors"
 
+    def restored_from(self, run_id: str) -> list[Path]:
+        """List the weights of a run: none for interpolation."""
+        return [] if self.runs[run_id].kind == "interpolation" else [self.weights(run_id)]
+
+    def restoring_device(self, run_id: str) -> str:
+        """Device that a run is restored on; interpolation needs no GPU."""
+        return "cpu" if self.runs[run_id].kind == "interpolation" else self.config["device"]
+
+    def restoring_gpus(self, run_id: str) -> int:
+        """GPUs that restoring a run asks for."""
+        return 0 if self.restoring_device(run_id) == "cpu" else self.gpus
+
     def training_folder(self, run_id: str) -> Path:
         """Folder of a training's checkpoints, named by all that decides its result."""
         return self.folder / "training" / f"{run_id}-{spec_hash(self.training(run_id))}"

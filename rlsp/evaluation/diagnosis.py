@@ -15,6 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from rlsp.color import rgb_to_y
 from rlsp.errors import DataError
+from rlsp.metrics.fidelity import psnr_from_mse
 
 MIN_GAIN = 0.3  # dB; what honest restoration errors let any of the remedies below gain by chance is less
 MIN_GAIN_SHARP = 0.05  # dB, for frames found too sharp by their spectrum
@@ -154,7 +155,7 @@ def _psnr(sr: np.ndarray, hr: np.ndarray, margin: int = 0) -> float:
     """PSNR in dB over all frames and channels, away from the borders."""
     inside = slice(CROP + margin, -CROP - margin)
     error = float(np.mean((sr[:, inside, inside] - hr[:, inside, inside]) ** 2, dtype=np.float64))
-    return 10 * math.log10(255**2 / error) if error > 1e-6 else math.inf  # less is rounding of float32
+    return psnr_from_mse(error if error > 1e-6 else 0)  # less is rounding of float32
 
 
 Suspects = Iterator[tuple[Finding, _Pair]]

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rlsp.color import rgb_to_y
+from rlsp.color import luma_of, rgb_to_y, to_8_bits
 from rlsp.columns import PRECISIONS
 from rlsp.data.clips import open_clips
 from rlsp.devices import available_precisions, claim_device, describe_device
 from rlsp.files import write_rows
 from rlsp.inference.execution import fastest_execution
-from rlsp.inference.restoration import restore_stream, to_picture
+from rlsp.inference.restorer import Restorer
 from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
 from rlsp.models.base import VideoModel
 from rlsp.models.weights import load_weights
@@ -54,16 +54,16 @@ def compare_frames(
         the truth, and the two unrounded outputs against each other; 8 pixels at each border left out.
     """
     streams = [
-        restore_stream(
-            model, there_and_back(lr, frames), device=device, execution=fastest_execution(device, name)
+        Restorer(model, device=device, execution=fastest_execution(device, name)).frames(
+            there_and_back(lr, frames)
         )
         for name in ("fp32", precision)
     ]
     rows = []
     for exact, rough, truth in zip(*streams, there_and_back(hr, frames), strict=True):
         target = crop_border(rgb_to_y(truth), CROP)
-        errors = [mse(target, crop_border(_luma(to_picture(sr)), CROP)) for sr in (exact, rough)]
-        rows.append([*errors, mse(*(crop_border(_luma(sr), CROP) for sr in (exact, rough)))])
+        errors = [mse(target, crop_border(luma_of(to_8_bits(sr)), CROP)) for sr in (exact, rough)]
+        rows.append([*errors, mse(*(crop_border(luma_of(sr), CROP) for sr in (exact, rough)))])
     return np.array(rows)
 
 
@@ -85,9 +85,9 @@ def compare_precisions(
         For each run the ``model``'s name, ``weights`` (a file), ``trusted_arch``, and by data set in ``clips`` the
         manifests of the LR and the HR clips.
     table_path : Path
-        CSV file; columns in :data:`COLUMNS`: PSNR-Y (dB, crop 8, of the mean squared error of the frames) against
-        the truth in float32 and in the lower precision, their difference, and the PSNR between the two. ``part`` is
-        "clip", or "long" with one row for each 100 frames.
+        CSV file; columns in :data:`rlsp.columns.PRECISIONS`: PSNR-Y (dB, crop 8, of the mean squared error of the
+        frames) against the truth in float32 and in the lower precision, their difference, and the PSNR between the two.
+        ``part`` is "clip", or "long" with one row for each 100 frames.
     study : str
         Name of the study.
     precisions : list of str
@@ -147,8 +147,3 @@ def _row(errors: np.ndarray, start: int) -> dict[str, float]:
         "first_frame": start, "frames": len(errors), "psnr_y_fp32": exact, "psnr_y": rough,
         "difference_db": rough - exact, "psnr_between": between,
     }  # fmt: skip
-
-
-def _luma(frame: np.ndarray) -> np.ndarray:
-    """Luma (H, W) of a restored frame of a luma or of an RGB model."""
-    return frame if frame.ndim == 2 else rgb_to_y(frame)

@@ -65,7 +65,7 @@ class PictureMaker:
 
     @staticmethod
     def rounded(frames: Tensor) -> Tensor:
-        """Round to 8 bits as :func:`rlsp.inference.restoration.to_picture` does: half to even, clipped to 0..255."""
+        """Round to 8 bits as :func:`rlsp.color.to_8_bits` does: half to even, clipped to 0..255."""
         return frames.clamp(0, 255).round_().to(torch.uint8)
 
     def _chroma_share(self, lr: Tensor) -> Tensor:

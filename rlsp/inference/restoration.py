@@ -1,22 +1,20 @@
-"""Restoring clips frame by frame, in memory that does not grow with the clip."""
+"""Restore data sets to 8-bit pictures on disk."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rlsp.data.clips import open_clips
 from rlsp.data.degradation import phase
 from rlsp.data.images import write_png
-from rlsp.devices import claim_device, gpu_errors, is_gpu
+from rlsp.devices import claim_device, gpu_errors
 from rlsp.files import write_json
-from rlsp.inference.chroma import PictureMaker
-from rlsp.inference.execution import Execution, fastest_execution
-from rlsp.inference.restorer import FrameRestorer, to_host
+from rlsp.inference.execution import fastest_execution
+from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.models.weights import load_weights
@@ -25,143 +23,21 @@ WHEN_FULL = "take a GPU with more memory or fewer users, or the device cpu"
 WRITERS = 2  # threads that write pictures beside the network
 
 
-def windows(
-    frames: Iterable[Tensor], behind: int, ahead: int, missing: Callable[[Tensor], Tensor]
-) -> Iterator[list[Tensor]]:
-    """Slide over a stream of frames, keeping ``behind + 1 + ahead`` of them.
-
-    Parameters
-    ----------
-    frames : iterable of Tensor
-        Frames in order of time.
-    behind, ahead : int
-        Neighbours before and after the current frame.
-    missing : callable
-        Makes what stands beyond the end of the clip from its first or last frame.
-
-    Yields
-    ------
-    list of Tensor
-        One window for each frame, in order.
-    """
-    window: deque[Tensor] = deque(maxlen=behind + 1 + ahead)
-    last = None
-    for last in frames:
-        if not window:
-            window.extend([missing(last)] * behind)
-        window.append(last)
-        if len(window) == window.maxlen:
-            yield list(window)
-    for _ in range(ahead if last is not None else 0):
-        window.append(missing(last))
-        if len(window) == window.maxlen:
-            yield list(window)
-
-
-def restore_stream(
-    model: VideoModel,
-    frames: Iterable[np.ndarray],
-    *,
-    device: str = "cpu",
-    execution: Execution | None = None,
-) -> Iterator[np.ndarray]:
-    """Restore a stream of LR frames, ``look_ahead`` frames behind the input (one more on a GPU).
-
-    Parameters
-    ----------
-    model : VideoModel
-        In evaluation mode.
-    frames : iterable of ndarray, shape (h, w, 3), uint8
-        LR frames, RGB.
-    device : str
-        Torch device.
-    execution : Execution, optional
-        Precision and mode; by default float32 in the fastest mode of the device.
-
-    Yields
-    ------
-    ndarray, shape (scale * h, scale * w) or (scale * h, scale * w, 3), float32
-        Luma of a "y" model (16..235 in range, not rounded), RGB (0..255) of an "rgb" model.
-    """
-    restorer = FrameRestorer(model, device=device, execution=execution)
-    for (sr,) in to_host(_steps(restorer, frames), device):
-        yield sr[0, 0].numpy() if model.output == "y" else sr[0].permute(1, 2, 0).numpy()
-
-
-def picture_restorer(
-    model: VideoModel, *, phase: float, device: str = "cpu", execution: Execution | None = None
-) -> FrameRestorer:
-    """Make a restorer of 8-bit pictures, for any number of clips.
-
-    Parameters
-    ----------
-    model : VideoModel
-        In evaluation mode.
-    phase : float
-        HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
-    device : str
-        Torch device.
-    execution : Execution, optional
-        Precision and mode; by default float32 in the fastest mode of the device.
-    """
-    pictures = PictureMaker(scale=model.scale, phase=phase, device=device)
-    return FrameRestorer(model, device=device, execution=execution, pictures=pictures)
-
-
-def restore_pictures(
-    restorer: FrameRestorer, frames: Iterable[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Restore a stream of LR frames to 8-bit pictures, made on the device; see :func:`restore_stream`.
-
-    Parameters
-    ----------
-    restorer : FrameRestorer
-        From :func:`picture_restorer`.
-    frames : iterable of ndarray, shape (h, w, 3), uint8
-        LR frames of one clip, RGB.
-
-    Yields
-    ------
-    rgb : ndarray, shape (scale * h, scale * w, 3), uint8
-    y : ndarray, shape (scale * h, scale * w), uint8, or None
-        The luma that a "y" model put out.
-    """
-    for rgb, *y in to_host(_steps(restorer, frames), restorer.device):
-        yield rgb[0].numpy(), y[0][0].numpy() if y else None
-
-
-def _steps(restorer: FrameRestorer, frames: Iterable[np.ndarray]) -> Iterator[tuple[Tensor, ...]]:
-    """Run a restorer over the frames of a clip, uploaded as 8 bits."""
-    model, device = restorer.model, restorer.device
-
-    def uploaded(frame: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]
-        return tensor.pin_memory().to(device, non_blocking=True) if is_gpu(device) else tensor
-
-    restorer.start()
-    tensors = (uploaded(frame) for frame in frames)
-    for window in windows(tensors, model.look_behind, model.look_ahead, model.missing_neighbour):
-        yield restorer.step(torch.stack(window, dim=1))
-
-
-def to_picture(frame: np.ndarray) -> np.ndarray:
-    """Round a picture to 8 bits, clipping to 0..255."""
-    return np.rint(np.clip(frame, 0, 255)).astype(np.uint8)
-
-
 def restore_clip(
-    restorer: FrameRestorer, lr: Iterable[np.ndarray], folder: Path
+    restorer: Restorer, lr: Iterable[np.ndarray], folder: Path, *, phase: float
 ) -> dict[str, list[str] | None]:
     """Restore a clip to 8-bit PNG pictures.
 
     Parameters
     ----------
-    restorer : FrameRestorer
-        From :func:`picture_restorer`.
+    restorer : Restorer
+        The model.
     lr : iterable of ndarray, shape (h, w, 3), uint8
         LR frames.
     folder : Path
         Receives ``rgb/00000000.png``, ... and, of a luma model, ``y/00000000.png``, ...
+    phase : float
+        HR coordinate of the centre of LR pixel 0.
 
     Returns
     -------
@@ -181,7 +57,7 @@ def restore_clip(
     # Compressing PNG takes longer than a small network; a bounded queue keeps the memory constant.
     with ThreadPoolExecutor(WRITERS) as pool:
         pending: deque[Future] = deque()
-        for rgb, y in restore_pictures(restorer, lr):
+        for rgb, y in restorer.pictures(lr, phase):
             pending.append(pool.submit(write, count, rgb, y))
             count += 1
             if len(pending) > 2 * WRITERS:
@@ -222,7 +98,7 @@ def restore_dataset(
     device : str
         "auto", "cpu" or "cuda".
     precision : str
-        Of the network; see :func:`rlsp.inference.restorer.fastest_execution`.
+        Of the network; see :func:`rlsp.inference.execution.fastest_execution`.
 
     Raises
     ------
@@ -234,17 +110,16 @@ def restore_dataset(
     torch.set_flush_denormal(True)
     folder = manifest_path.parent
     with claim_device(device) as where, gpu_errors(where, "run it again", when_full=WHEN_FULL):
-        execution = fastest_execution(where, precision)
-        restorer = picture_restorer(model.eval(), phase=phase, device=where, execution=execution)
+        restorer = Restorer(model.eval(), device=where, execution=fastest_execution(where, precision))
         clips = {
-            name: restore_clip(restorer, clip, folder / name)
+            name: restore_clip(restorer, clip, folder / name, phase=phase)
             for name, clip in open_clips(lr_manifest).items()
         }
     write_json(manifest_path, {"run": run, "dataset": folder.name, "clips": clips})
 
 
-def restore_with_weights(
-    weights: Path,
+def restore_run(
+    weights: Sequence[Path],
     lr_manifest: Path,
     manifest_path: Path,
     *,
@@ -255,25 +130,25 @@ def restore_with_weights(
     precision: str = "fp32",
     trusted_arch: str | None = None,
 ) -> None:
-    """Restore a data set with trained or released weights; see :func:`rlsp.models.weights.load_weights`."""
-    torch.set_num_threads(threads)
-    model, _ = load_weights(weights, trusted_arch=trusted_arch)
-    restore_dataset(
-        model,
-        lr_manifest,
-        manifest_path,
-        run=run,
-        phase=phase(degradation),
-        device=device,
-        precision=precision,
-    )
+    """Restore a data set with trained or released weights or, without any, by bicubic interpolation.
 
-
-def restore_by_interpolation(
-    lr_manifest: Path, manifest_path: Path, *, run: str, degradation: dict, threads: int
-) -> None:
-    """Restore a data set by bicubic interpolation aligned to the phase of the degradation."""
+    Parameters
+    ----------
+    weights : sequence of Path
+        One file, see :func:`rlsp.models.weights.load_weights`, or none.
+    lr_manifest, manifest_path, run, device, precision
+        See :func:`restore_dataset`.
+    degradation : dict
+        How the LR clips were made; interpolation and chroma are aligned to its phase.
+    threads : int
+        CPU threads.
+    trusted_arch : str, optional
+        Class of the user's own that the weights may name.
+    """
     torch.set_num_threads(threads)
     at = phase(degradation)
-    model = build_model({"arch": "bicubic", "scale": degradation["scale"], "phase": at})
-    restore_dataset(model, lr_manifest, manifest_path, run=run, phase=at)
+    if weights:
+        model, _ = load_weights(weights[0], trusted_arch=trusted_arch)
+    else:
+        model = build_model({"arch": "bicubic", "scale": degradation["scale"], "phase": at})
+    restore_dataset(model, lr_manifest, manifest_path, run=run, phase=at, device=device, precision=precision)

@@ -9,6 +9,7 @@ from functools import cache
 from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -28,10 +29,8 @@ from rlsp.models.initialisation import WEIGHTED
 GRAPH_WARMUP = 3  # steps before the recorded one, in which libraries choose kernels and take their memory
 
 
-class FrameRestorer:
-    """One model on one device that restores clips frame by frame, the state carried on.
-
-    Nothing waits for the device. What a step returns is overwritten by the next one.
+class Restorer:
+    """One model on one device that restores clips frame by frame, in memory that does not grow with their length.
 
     Parameters
     ----------
@@ -40,22 +39,16 @@ class FrameRestorer:
     device : str
         Torch device.
     execution : Execution, optional
-        By default float32 in the fastest mode; a model without a fused form runs as it is.
-    pictures : PictureMaker, optional
-        When there is one, steps return 8-bit pictures instead of what the model puts out.
+        Precision and mode; by default float32 in the fastest mode of the device. A model without a fused form runs as
+        it is.
     """
 
-    def __init__(
-        self,
-        model: VideoModel,
-        *,
-        device: str,
-        execution: Execution | None = None,
-        pictures: PictureMaker | None = None,
-    ) -> None:
+    def __init__(self, model: VideoModel, *, device: str = "cpu", execution: Execution | None = None) -> None:
         self.execution = execution or fastest_execution(device)
-        self.device, self.pictures = device, pictures
+        self.device = device
         self.model = self._prepare(model)
+        self._phase: float | None = None
+        self._pictures: PictureMaker | None = None
         self._is_autocast = self.execution.dtype != torch.float32 and not self.model.has_fixed_output
         self._advance = self.model.step
         if self.execution.mode == "compile":
@@ -83,13 +76,77 @@ class FrameRestorer:
                 module.to(self.execution.dtype)
         return lower
 
-    def start(self) -> None:
-        """Begin a clip."""
+    def frames(self, clip: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Restore a clip, ``look_ahead`` frames behind the input (one more on a GPU).
+
+        Parameters
+        ----------
+        clip : iterable of ndarray, shape (h, w, 3), uint8
+            LR frames, RGB.
+
+        Yields
+        ------
+        ndarray, shape (scale * h, scale * w) or (scale * h, scale * w, 3), float32
+            Luma of a "y" model (16..235 in range, not rounded), RGB (0..255) of an "rgb" model.
+        """
+        self.start()
+        for (sr,) in to_host(map(self.step, self._windows(clip)), self.device):
+            yield sr[0, 0].numpy() if self.model.output == "y" else sr[0].permute(1, 2, 0).numpy()
+
+    def pictures(
+        self, clip: Iterable[np.ndarray], phase: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Restore a clip to 8-bit pictures, made on the device; otherwise as :meth:`frames`.
+
+        Parameters
+        ----------
+        clip : iterable of ndarray, shape (h, w, 3), uint8
+            LR frames, RGB.
+        phase : float
+            HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
+
+        Yields
+        ------
+        rgb : ndarray, shape (scale * h, scale * w, 3), uint8
+        y : ndarray, shape (scale * h, scale * w), uint8, or None
+            The luma that a "y" model put out.
+        """
+        self.start(phase)
+        for rgb, *y in to_host(map(self.step, self._windows(clip)), self.device):
+            yield rgb[0].numpy(), y[0][0].numpy() if y else None
+
+    def _windows(self, clip: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """Upload frames as 8 bits, and slide over them: (1, look_behind + 1 + look_ahead, 3, h, w) for each."""
+        model = self.model
+        window: deque[Tensor] = deque(maxlen=model.look_behind + 1 + model.look_ahead)
+        last = None
+        for frame in clip:
+            last = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]
+            if is_gpu(self.device):
+                last = last.pin_memory().to(self.device, non_blocking=True)
+            if not window:
+                window.extend([model.missing_neighbour(last)] * model.look_behind)
+            window.append(last)
+            if len(window) == window.maxlen:
+                yield torch.stack(tuple(window), dim=1)
+        for _ in range(model.look_ahead if last is not None else 0):
+            window.append(model.missing_neighbour(last))
+            if len(window) == window.maxlen:
+                yield torch.stack(tuple(window), dim=1)
+
+    def start(self, phase: float | None = None) -> None:
+        """Begin a clip: steps return what the model puts out or, with a phase, 8-bit pictures."""
         self._carry = None
+        if phase != self._phase:
+            is_wanted = phase is not None
+            self._pictures = (
+                PictureMaker(scale=self.model.scale, phase=phase, device=self.device) if is_wanted else None
+            )
+            self._phase, self._recorded = phase, None
 
     @torch.inference_mode()
     def step(self, window: Tensor) -> tuple[Tensor, ...]:
-        """Restore the next frame of the clip.
+        """Restore the next frame of the clip; nothing waits for the device, and the next step overwrites the result.
 
         Parameters
         ----------
@@ -99,7 +156,7 @@ class FrameRestorer:
         Returns
         -------
         tuple of Tensor
-            Without `pictures`: the output (N, colors, scale * h, scale * w), float32. With it: the RGB picture
+            The output (N, colors, scale * h, scale * w), float32. After :meth:`start` with a phase: the RGB picture
             (N, scale * h, scale * w, 3) and, of a luma model, the luma (N, scale * h, scale * w), both uint8.
         """
         if self._carry is None or not self._is_recordable:
@@ -128,9 +185,9 @@ class FrameRestorer:
 
     def _finish(self, sr: Tensor, window: Tensor) -> tuple[Tensor, ...]:
         """Put the output where it always is, or make pictures of it."""
-        if self.pictures is not None:
-            rgb = self.pictures.rgb(sr, window[:, self.model.look_behind])
-            return (rgb, self.pictures.rounded(sr[:, 0])) if self.model.output == "y" else (rgb,)
+        if self._pictures is not None:
+            rgb = self._pictures.rgb(sr, window[:, self.model.look_behind])
+            return (rgb, self._pictures.rounded(sr[:, 0])) if self.model.output == "y" else (rgb,)
         if self.model.has_fixed_output:
             return (sr,)
         if self._sr is None or self._sr.shape != sr.shape:

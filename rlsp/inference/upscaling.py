@@ -2,12 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -17,9 +15,9 @@ from rlsp.data.degradation import phase as phase_of
 from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import ConfigError, DataError
-from rlsp.inference.execution import Execution, fastest_execution
-from rlsp.inference.restoration import WHEN_FULL, picture_restorer, restore_pictures
-from rlsp.models.base import VideoModel
+from rlsp.inference.execution import fastest_execution
+from rlsp.inference.restoration import WHEN_FULL
+from rlsp.inference.restorer import Restorer
 from rlsp.models.weights import load_weights
 
 
@@ -54,7 +52,7 @@ def upscale(
         "auto" takes a GPU when there is one.
     precision : str
         Of the network; "auto" takes bfloat16 where the device multiplies in it, which changes PSNR by less than
-        0.01 dB in the mean over Vid4; see :func:`rlsp.inference.restorer.fastest_execution`.
+        0.01 dB in the mean over Vid4; see :func:`rlsp.inference.execution.fastest_execution`.
     threads : int, optional
         CPU threads of the model, the decoder and the encoder; by default what each likes best.
     data_root : Path
@@ -95,50 +93,16 @@ def upscale(
         gpu_errors(where, "run it again", when_full=WHEN_FULL),
         open_source as reader,
     ):
-        execution = fastest_execution(where, precision)
+        restorer = Restorer(model, device=where, execution=fastest_execution(where, precision))
         open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
         with open_target as writer:
-            frames = reader.frames(writer.copy)
-            restored = upscale_frames(model, frames, phase=phase, device=where, execution=execution)
+            restored = restorer.pictures(reader.frames(writer.copy), phase)
             shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
             count = 0
-            for count, picture in enumerate(shown, 1):  # noqa: B007
+            for count, (picture, _) in enumerate(shown, 1):  # noqa: B007
                 writer.write(picture, *reader.stamps.popleft())
             if not count:
                 raise DataError(f"{source}: expected at least one frame, got none")
-
-
-def upscale_frames(
-    model: VideoModel,
-    frames: Iterable[np.ndarray],
-    *,
-    phase: float,
-    device: str = "cpu",
-    execution: Execution | None = None,
-) -> Iterator[np.ndarray]:
-    """Upscale a stream of frames to 8-bit RGB; see :func:`rlsp.inference.restoration.restore_stream`.
-
-    Parameters
-    ----------
-    model : VideoModel
-        In evaluation mode.
-    frames : iterable of np.ndarray
-        (h, w, 3) uint8 RGB each.
-    phase : float
-        HR coordinate of the centre of LR pixel 0, for the chroma.
-    device : str
-        Torch device.
-    execution : Execution, optional
-        Precision and mode; by default float32 in the fastest mode of the device.
-
-    Yields
-    ------
-    np.ndarray
-        (scale * h, scale * w, 3) uint8 RGB.
-    """
-    restorer = picture_restorer(model, phase=phase, device=device, execution=execution)
-    for rgb, _ in restore_pictures(restorer, frames):
-        yield rgb
 
 
 def _check_paths(source: Path, target: Path, is_folder: bool) -> None:

@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rlsp.color import rgb_to_y
+from rlsp.color import luma_of, rgb_to_y
 from rlsp.data.clips import open_clips, read_restored
 from rlsp.data.images import as_rgb, read_png
 from rlsp.errors import ConfigError, DataError
+from rlsp.metrics.fidelity import psnr_from_mse
 from rlsp.metrics.temporal import temporal_profile
-from rlsp.reporting.protocols import psnr_of_mse
 from rlsp.reporting.style import PAGE_WIDTH, grid_shape, new_figure, save_figure, styled, wrapped
 
 REGION = 64  # pixels of the HR frame, height and width of an automatic region
@@ -118,11 +118,6 @@ def read_frame(files: dict[str, list[Path]], frame: int, kind: str, shape: tuple
 def common_length(n_frames: int, files: Iterable[dict[str, list[Path]]]) -> int:
     """Return the number of frames that the ground truth and every method have."""
     return min([n_frames, *[len(names) for kinds in files for names in kinds.values()]])
-
-
-def luma_of(picture: np.ndarray) -> np.ndarray:
-    """Return the luma (H, W) of a picture, which may already be one."""
-    return picture.astype(np.float64) if picture.ndim == 2 else rgb_to_y(picture)
 
 
 def choose_clip(clips: Mapping[str, Any], clip: str | None) -> str:
@@ -288,7 +283,7 @@ def plot_crops(
         lr, title = np.rint(rgb_to_y(lr)).astype(np.uint8), f"{title}, luma"
     patches = [("LR", lr[small], "")]
     for label, picture in shown.items():
-        psnr = psnr_of_mse(float(np.mean((luma[label][part] - rgb_to_y(hr)[part]) ** 2)))
+        psnr = psnr_from_mse(float(np.mean((luma[label][part] - rgb_to_y(hr)[part]) ** 2)))
         patches.append((label, picture[part], f"{psnr:.2f} dB"))
     truth = np.rint(rgb_to_y(hr)).astype(np.uint8) if title.endswith("luma") else hr
     patches.append(("HR", truth[part], "PSNR-Y, region"))

@@ -19,6 +19,7 @@ import pandas as pd
 
 from rlsp.columns import RUN, SCORES
 from rlsp.errors import ConfigError, DataError
+from rlsp.metrics.fidelity import psnr_from_mse
 
 PEAK = 255.0  # 8-bit pictures, also for luma, whose own range is 16..235: the convention of the field
 
@@ -77,11 +78,6 @@ def ssim_label(protocol: dict[str, Any]) -> str:
 def mse_of_psnr(psnr: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
     """Return the mean squared error (grey levels squared) that a PSNR (dB) of 8-bit pictures came from."""
     return PEAK**2 / 10.0 ** (psnr / 10.0)
-
-
-def psnr_of_mse(mse: float) -> float:
-    """Return the PSNR (dB) of 8-bit pictures, infinite for a mean squared error of 0."""
-    return float("inf") if mse == 0 else 10.0 * float(np.log10(PEAK**2 / mse))
 
 
 def apply_protocol(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFrame:
@@ -166,7 +162,7 @@ def average_psnr(rows: pd.DataFrame, protocol: dict[str, Any], where: str) -> fl
     if protocol["average"] == "frame":
         return float(rows[column].mean())
     mse = rows["mse_y"] if protocol["channel"] == "y" else mse_of_psnr(rows["psnr_rgb"])
-    return psnr_of_mse(float(mse.mean()))
+    return psnr_from_mse(float(mse.mean()))
 
 
 def trimmed(rows: pd.DataFrame, trim: Sequence[int]) -> pd.DataFrame:

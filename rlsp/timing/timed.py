@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from rlsp.data.images import read_photograph
 from rlsp.devices import is_gpu
-from rlsp.inference.chroma import PictureMaker
 from rlsp.inference.execution import Execution
-from rlsp.inference.restorer import FrameRestorer
+from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
 from rlsp.models.complexity import count_bytes, count_parameters
@@ -80,6 +79,7 @@ class TimedCase:
 
     def __init__(self, case: Case, device: str) -> None:
         self.case, self.device = case, device
+        self.phase = PHASE if case.boundary == "rgb8" else None
         self.restorer = self._build()
         model = self.restorer.model
         frames = sliding_frames(case.lr_size, FRAMES + case.batch - 1)
@@ -89,17 +89,18 @@ class TimedCase:
         self.position, self.outputs = 0, ()
         self.step_ms = 1.0
 
-    def _build(self) -> FrameRestorer:
+    def _build(self) -> Restorer:
         """Build the model and what runs it, ready for a clip."""
-        model, pictures = build_for_timing(self.case.spec), None
-        if self.case.boundary == "rgb8":
-            pictures = PictureMaker(scale=model.scale, phase=PHASE, device=self.device)
-        return FrameRestorer(model, device=self.device, execution=self.case.execution, pictures=pictures)
+        restorer = Restorer(
+            build_for_timing(self.case.spec), device=self.device, execution=self.case.execution
+        )
+        restorer.start(self.phase)
+        return restorer
 
     def step(self) -> None:
         """Restore the next frame into the output, carrying the state on; of a clip, all of them from its start."""
         if self.case.clip_length:
-            self.restorer.start()
+            self.restorer.start(self.phase)
         for _ in range(self.case.clip_length or 1):
             self.outputs = self.restorer.step(self.windows[self.position])
             self.position = (self.position + 1) % len(self.windows)

@@ -24,6 +24,7 @@ from rlsp.data.staging import stage_clips
 from rlsp.devices import claim_device, gpu_errors, is_gpu, native_precision, warn_if_emulated
 from rlsp.errors import TrainingError
 from rlsp.files import replace_when_complete, spec_hash, write_rows
+from rlsp.metrics.fidelity import psnr_from_mse
 from rlsp.models import build_model
 from rlsp.models.weights import save_weights
 from rlsp.provenance import code_hash, write_provenance
@@ -192,7 +193,7 @@ class Trainer:
         row = {
             "step": step,
             "loss": mse,
-            "psnr": 10 * math.log10(255**2 / mse) if mse > 0 else math.inf,
+            "psnr": psnr_from_mse(mse),
             "learning_rate": learning_rate_at(step - 1, self.recipe),
             "steps_per_second": len(self.window) / max(self.progress.seconds - before, 1e-9),
             "seconds": self.progress.seconds,

@@ -1,15 +1,14 @@
 """PSNR on clips that are neither trained nor tested on, while a training goes on."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from rlsp.color import rgb_to_y
+from rlsp.color import luma_of, rgb_to_y, to_8_bits
 from rlsp.inference.execution import Execution
-from rlsp.inference.restoration import restore_stream, to_picture
-from rlsp.metrics.fidelity import crop_border, mse
+from rlsp.inference.restorer import Restorer
+from rlsp.metrics.fidelity import crop_border, mse, psnr_from_mse
 from rlsp.models.base import VideoModel
 from rlsp.training.distributed import Group
 
@@ -53,10 +52,8 @@ def _clip_psnr(model: VideoModel, lr: np.ndarray, hr: np.ndarray) -> float:
     device = str(next(model.parameters()).device)
     errors = []
     # eagerly: to record a graph would not pay for so few frames
-    stream = restore_stream(model, lr, device=device, execution=Execution())
-    for sr, truth in zip(stream, hr, strict=True):
-        picture = to_picture(sr)
-        restored = picture if model.output == "y" else rgb_to_y(picture)
+    restorer = Restorer(model, device=device, execution=Execution())
+    for sr, truth in zip(restorer.frames(lr), hr, strict=True):
+        restored = luma_of(to_8_bits(sr))
         errors.append(mse(crop_border(rgb_to_y(truth), BORDER), crop_border(restored, BORDER)))
-    mean = float(np.mean(errors))
-    return 10 * math.log10(255**2 / mean) if mean > 0 else math.inf
+    return psnr_from_mse(float(np.mean(errors)))

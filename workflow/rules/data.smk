@@ -53,7 +53,7 @@ rule unpack:
         spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
         downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
     script:
-        "../scripts/unpack.py"
+        "../scripts/pack.py"
 
 
 rule pack:

@@ -3,54 +3,33 @@
 
 rule restore:
     input:
-        weights=lambda wildcards: STUDY.weights(wildcards.run),
+        weights=lambda wildcards: STUDY.restored_from(wildcards.run),
         lr=lambda wildcards: STUDY.test_lr(wildcards.run, wildcards.dataset),
     output:
         RESULTS / "restored/{run}/{dataset}/manifest.json",
     log:
         RESULTS / "logs/restore/{run}/{dataset}.log",
     wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained", "weights")),
+        run=STUDY.pattern(
+            run.id for run in STUDY.runs_of("trained", "weights", "interpolation")
+        ),
     conda:
         "../../envs/rlsp.yaml"
     threads: STUDY.config["restore"]["threads"]
     resources:
-        gpu=STUDY.gpus,
+        gpu=lambda wildcards: STUDY.restoring_gpus(wildcards.run),
     params:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
         precision=STUDY.config["restore"]["precision"],
-        device=STUDY.config["device"],
+        device=lambda wildcards: STUDY.restoring_device(wildcards.run),
         arch=lambda wildcards: STUDY.own_arch(wildcards.run),
         code=lambda wildcards: code_hash(
             "inference.restoration", *STUDY.code_of(wildcards.run)
         ),
     script:
         "../scripts/restore.py"
-
-
-rule interpolate:
-    input:
-        lr=lambda wildcards: STUDY.test_lr(wildcards.run, wildcards.dataset),
-    output:
-        RESULTS / "restored/{run}/{dataset}/manifest.json",
-    log:
-        RESULTS / "logs/interpolate/{run}/{dataset}.log",
-    wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("interpolation")),
-    conda:
-        "../../envs/rlsp.yaml"
-    threads: STUDY.config["restore"]["threads"]
-    params:
-        degradation=lambda wildcards: STUDY.degradation(
-            STUDY.runs[wildcards.run].degradation
-        ),
-        code=lambda wildcards: code_hash(
-            "inference.restoration", *STUDY.code_of(wildcards.run)
-        ),
-    script:
-        "../scripts/interpolate.py"
 
 
 rule adopt:

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from rlsp.inference.restoration import restore_with_weights
+from rlsp.inference.restoration import restore_run
 from rlsp.jobs import job
 
 with job(snakemake.log):
-    restore_with_weights(
-        Path(snakemake.input.weights),
+    restore_run(
+        [Path(path) for path in snakemake.input.weights],
         Path(snakemake.input.lr),
         Path(snakemake.output[0]),
         run=snakemake.wildcards.run,
