@@ -91,19 +91,21 @@ def flow_command(args: argparse.Namespace) -> None:
 
 def train_command(args: argparse.Namespace) -> None:
     """Train a run of a study; going on from its last checkpoint if there is one."""
-    from rlsp.training import train
+    from rlsp.training import TrainingJob, train
 
     study = read_study(args)
     run = study.run(args.run, "trained")
     train(
-        study.training(run.id),
-        hr_manifests=study.train_hr(run.id),
-        lr_manifests=study.train_lr(run.id),
-        weights_path=study.weights(run.id),
-        folder=study.training_folder(run.id),
-        device=args.device or study.config["device"],
-        stage_to=study.config["stage_to"],
-        **study.config["training"],
+        TrainingJob(
+            study.training(run.id),
+            hr_manifests=study.train_hr(run.id),
+            lr_manifests=study.train_lr(run.id),
+            weights_path=study.weights(run.id),
+            folder=study.training_folder(run.id),
+            device=args.device or study.config["device"],
+            stage_to=study.config["stage_to"],
+            **study.config["training"],
+        )
     )
 
 

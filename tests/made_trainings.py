@@ -4,7 +4,7 @@ import numpy as np
 
 from rlsp.data.clips import pack_clip
 from rlsp.files import write_json
-from rlsp.training import train
+from rlsp.training import TrainingJob, train
 
 RECIPE = {
     "steps": 12, "batch": 2, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.25,
@@ -49,5 +49,5 @@ def run_training(manifests, tmp_path, name, spec=None, **settings):
     """Train; returns the path of the weights."""
     target = tmp_path / name / "model.safetensors"
     folder = tmp_path / f"{name}-state"
-    train(spec or make_spec(), weights_path=target, folder=folder, **manifests, **settings)
+    train(TrainingJob(spec or make_spec(), weights_path=target, folder=folder, **manifests, **settings))
     return target

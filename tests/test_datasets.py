@@ -9,7 +9,6 @@ from made_trainings import GAUSSIAN, RECIPE, made_clips
 from rlsp.data.degradation import degrade, phase
 from rlsp.errors import DataError
 from rlsp.training.crops import (
-    AUGMENTATIONS,
     Batches,
     TrainingCrops,
     batch_shape,
@@ -20,6 +19,8 @@ from rlsp.training.crops import (
 pytestmark = pytest.mark.numerical
 
 BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
+
+AUGMENTATIONS = ("flip", "transpose", "reverse")
 
 
 def make_crops(seed=0, **settings):

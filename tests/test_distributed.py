@@ -73,7 +73,7 @@ def stop_one(rank_to_kill):
 def test_a_killed_process_ends_the_others():
     started = time.monotonic()
     with pytest.raises(TrainingError, match="process 1 of the training was ended by signal 9"):
-        launch(2, stop_one, {"rank_to_kill": 1})
+        launch(2, stop_one, 1)
     assert time.monotonic() - started < 40
 
 

@@ -12,13 +12,13 @@ from rlsp.files import write_rows
 from rlsp.planning.estimate import RATE_COLUMNS, read_rates
 from rlsp.training import rate
 from rlsp.training.crops import TrainingCrops
-from rlsp.training.rate import PngCrops, gmac_per_step, measure_rates
+from rlsp.training.rate import gmac_per_step, measure_rates, png_crops
 
 
 def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
     lr, hr = (open_clips(manifests[f"{side}_manifests"][0]) for side in ("lr", "hr"))
     crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=3, behind=1, ahead=1, seed=0, augment=["flip"])
-    files = PngCrops(crops, tmp_path / "png")
+    files = png_crops(crops, tmp_path / "png")
     assert len(list((tmp_path / "png").rglob("*.png"))) == 2 * 2 * 8
     for one, other in zip(files.batch(5, 3), crops.batch(5, 3), strict=True):
         assert torch.equal(one, other)

@@ -52,7 +52,7 @@ import os, signal, sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
 from made_trainings import make_spec
-import rlsp.training.loop as training
+import rlsp.training as training
 save = training.Trainer.save
 def save_and_die(self):
     save(self)
@@ -66,8 +66,8 @@ def step_and_die(self, number, batch):
         os.kill(os.getpid(), {signal})
     return result
 training.Trainer.train_step = step_and_die
-training.train(make_spec(), lr_manifests=[Path({lr!r})], hr_manifests=[Path({hr!r})], weights_path=Path({out!r}),
-    folder=Path({folder!r}))
+training.train(training.TrainingJob(make_spec(), lr_manifests=[Path({lr!r})], hr_manifests=[Path({hr!r})],
+    weights_path=Path({out!r}), folder=Path({folder!r})))
 """
 
 
@@ -131,7 +131,7 @@ def leave_checkpoint(manifests, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("rlsp.training.loop.save_weights", stop)
+        patched.setattr("rlsp.training.job.save_weights", stop)
         with pytest.raises(KeyboardInterrupt):
             run_training(manifests, tmp_path, "run")
 

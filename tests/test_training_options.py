@@ -27,7 +27,7 @@ from rlsp.timing import hardware
 from rlsp.training import Trainer
 from rlsp.training.crops import TrainingCrops
 from rlsp.training.distributed import Group
-from rlsp.training.loop import STOP_MARGIN, is_resident, stop_time
+from rlsp.training.job import STOP_MARGIN, is_resident, stop_time
 from rlsp.training.step import TrainingStep
 from rlsp.training.validation import validate
 
@@ -300,7 +300,7 @@ def test_a_training_stops_before_its_time_is_over_and_goes_on(manifests, tmp_pat
     tries = 0
     while True:
         with monkeypatch.context() as patched:
-            patched.setattr("rlsp.training.loop.stop_time", lambda _: 0)  # over at once: one step a try
+            patched.setattr("rlsp.training.job.stop_time", lambda _: 0)  # over at once: one step a try
             try:
                 weights = run_training(manifests, tmp_path, "run", walltime=1)
                 break

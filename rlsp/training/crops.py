@@ -1,10 +1,12 @@
 """Training data: random paired crops as a pure function of (seed, step, index)."""
 
 import contextlib
+import copy
 import math
 import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from rlsp.errors import DataError
 
-AUGMENTATIONS = ("flip", "transpose", "reverse")
 PREFETCH = 4  # batches that each worker has ready: a slow read of a shared disk is bridged
 Clips = Mapping[str, np.ndarray] | Mapping[str, Tensor]
 
@@ -105,12 +106,18 @@ class TrainingCrops:
 
     def to(self, device: str) -> "TrainingCrops":
         """Copy every clip to a device, where crops are then cut, turned and stacked."""
-        placed = TrainingCrops.__new__(TrainingCrops)
-        placed.__dict__.update(self.__dict__)
-        for side in ("lr_clips", "hr_clips"):
-            clips = {name: _as_tensor(clip).to(device) for name, clip in getattr(self, side).items()}
-            setattr(placed, side, clips)
-        return placed
+        return self.with_clips(
+            *(
+                {name: _as_tensor(clip).to(device) for name, clip in clips.items()}
+                for clips in (self.lr_clips, self.hr_clips)
+            )
+        )
+
+    def with_clips(self, lr_clips: Mapping[str, Any], hr_clips: Mapping[str, Any]) -> "TrainingCrops":
+        """Draw from other clips in the same way, such as these elsewhere; they are not checked again."""
+        other = copy.copy(self)
+        other.lr_clips, other.hr_clips, other.names = lr_clips, hr_clips, sorted(hr_clips)
+        return other
 
     def crop_at(self, step: int, index: int, frames: int | None = None) -> tuple[Tensor, Tensor]:
         """Cut the pair at ``(step, index)``.

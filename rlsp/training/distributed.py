@@ -94,7 +94,7 @@ def check_shares(recipe: dict[str, Any], processes: int) -> None:
             raise ConfigError(f"batch: expected a multiple of the {processes} processes, got {batch}")
 
 
-def launch(processes: int, function: Callable[..., None], arguments: dict[str, Any]) -> None:
+def launch(processes: int, function: Callable[[Any], None], argument: Any) -> None:
     """Run a function in several processes of this machine, as ``torchrun --nproc-per-node`` would.
 
     Parameters
@@ -102,9 +102,9 @@ def launch(processes: int, function: Callable[..., None], arguments: dict[str, A
     processes : int
         How many.
     function : callable
-        Found by its name in each process; called with `arguments` as keywords.
-    arguments : dict
-        What it is called with.
+        Found by its name in each process.
+    argument : object
+        What it is called with; pickled on the way.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def launch(processes: int, function: Callable[..., None], arguments: dict[str, A
     )
     try:
         with _main_not_imported_again():
-            elastic_launch(config, _run)(function, arguments)
+            elastic_launch(config, _run)(function, argument)
     except ChildFailedError as error:
         raise TrainingError(_explain(*error.get_first_failure())) from error
     except SignalException as error:
@@ -144,10 +144,10 @@ def _main_not_imported_again() -> Iterator[None]:
 
 
 @record  # leaves the error where the process that waits finds it
-def _run(function: Callable[..., None], arguments: dict[str, Any]) -> None:
+def _run(function: Callable[[Any], None], argument: Any) -> None:
     """Run in each process. One that fails ends, and the others are stopped: none waits for it in vain."""
     try:
-        function(**arguments)
+        function(argument)
     except RlspError:
         raise
     except BaseException:

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -11,36 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
-from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
 
-from rlsp.columns import TRAINING_LOG
 from rlsp.config.architectures import architecture_modules
-from rlsp.data.clips import open_clips, read_manifest
-from rlsp.data.degradation import phase
-from rlsp.data.staging import stage_clips
-from rlsp.devices import claim_device, gpu_errors, is_gpu, native_precision, warn_if_emulated
+from rlsp.devices import is_gpu, native_precision
 from rlsp.errors import TrainingError
-from rlsp.files import replace_when_complete, spec_hash, write_rows
+from rlsp.files import spec_hash
 from rlsp.metrics.fidelity import psnr_from_mse
 from rlsp.models import build_model
 from rlsp.models.weights import save_weights
-from rlsp.provenance import code_hash, write_provenance
+from rlsp.provenance import code_hash
 from rlsp.training.checkpoint import Checkpoint, Diverged, Progress
 from rlsp.training.crops import Batches, TrainingCrops, read_batches, reader_errors
-from rlsp.training.distributed import Group, check_shares, launch, process_group
-from rlsp.training.lease import hold_lease
+from rlsp.training.distributed import Group
 from rlsp.training.step import TrainingStep, initialise, learning_rate_at
 from rlsp.training.validation import validate
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
-WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
-STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
-# Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
-# training of the paper study.
-GPU_SHARE = 0.85
 # Steps between two questions to the other processes whether to stop. After a SIGTERM torchrun gives them 30 s for
 # these steps and the checkpoint; a walltime leaves STOP_MARGIN.
 STOP_EVERY = 10
@@ -67,6 +54,10 @@ class Trainer:
         Processes that read crops ahead.
     validation : tuple of mappings, optional
         LR and HR clips of the validation set.
+    stop_at : float
+        When to save and stop, in seconds of time.time().
+    check_lease : callable
+        Raises a TrainingError once another trainer has taken the folder over; asked before anything is written.
     """
 
     def __init__(
@@ -80,11 +71,13 @@ class Trainer:
         group: Group | None = None,
         workers: int = 0,
         validation: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None,
+        stop_at: float = math.inf,
+        check_lease: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
         self.folder, self.device, self.workers = folder, device, workers
         self.group, self.validation = group or Group(device=device), validation
-        self.code = ["training.loop", *architecture_modules([spec["model"]])]
+        self.code = ["training.job", *architecture_modules([spec["model"]])]
         self.checkpoint = Checkpoint(folder, spec_hash([spec, data]), code_hash(*self.code))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know
@@ -96,8 +89,7 @@ class Trainer:
         self.step = TrainingStep(self.model, exact, self.group.size)
         self.window: list[torch.Tensor] = []
         self.stopped_by: str | None = None
-        self.stop_at = math.inf  # seconds of time.time()
-        self.check_lease: Callable[[], None] = lambda: None
+        self.stop_at, self.check_lease = stop_at, check_lease
 
     def resume(self) -> None:
         """Load the checkpoint, if there is one.
@@ -277,215 +269,3 @@ def model_spec(spec: dict[str, Any]) -> dict[str, Any]:
 def weights_metadata(spec: dict[str, Any]) -> dict[str, Any]:
     """Say what the weights of a training are."""
     return {"model": model_spec(spec), "degradation": spec["degradation"], "source": "trained by rlsp"}
-
-
-def stop_time(walltime: float | None) -> float:
-    """Tell when to stop, in seconds of time.time(): 5 minutes before the job's time is over, half-way at least.
-
-    Parameters
-    ----------
-    walltime : float or None
-        Minutes that the scheduler was asked for; None has no end. What Slurm says itself
-        (``SLURM_JOB_END_TIME``) comes first.
-    """
-    started = psutil.Process().create_time()
-    end = os.environ.get("SLURM_JOB_END_TIME", "")
-    if end.isdecimal():
-        ends_at = float(end)
-    elif walltime is not None:
-        ends_at = started + 60 * walltime
-    else:
-        return math.inf
-    return ends_at - min(STOP_MARGIN, (ends_at - started) / 2)
-
-
-def train(
-    spec: dict[str, Any],
-    *,
-    hr_manifests: Sequence[Path],
-    lr_manifests: Sequence[Path],
-    weights_path: Path,
-    folder: Path,
-    device: str = "cpu",
-    processes: int = 1,
-    workers: int = 0,
-    resident: str = "auto",
-    stage_to: str | None = None,
-    walltime: float | None = None,
-) -> None:
-    """Train one run, going on from its last checkpoint if there is one.
-
-    Parameters
-    ----------
-    spec : dict
-        ``model``, ``recipe``, ``degradation``, ``train_sets``, ``validation_set`` (resolved entries) and ``seed``.
-    hr_manifests, lr_manifests : sequence of Path
-        Manifests of the training sets, then of the validation set if there is one; and of their LR.
-    weights_path : Path
-        Receives the weights; ``training.csv`` and ``provenance.json`` are written beside it, with a validation
-        set ``last.safetensors`` and ``best.safetensors`` too.
-    folder : Path
-        Keeps checkpoints; must survive a failed job.
-    device : str
-        "auto", "cpu" or "cuda".
-    processes : int
-        Processes to start, each with a GPU of its own. Under ``torchrun`` they are there already.
-    workers : int
-        Further processes, for each of these, that read crops ahead; they change no batch.
-    resident : {"auto", "always", "never"}
-        Keep all clips on the GPU as 8-bit values and cut crops there; "auto" where they fit.
-    stage_to : str, optional
-        Folder on the node's own disk that clips are copied to first.
-    walltime : float, optional
-        Minutes after which the scheduler ends the job.
-
-    Raises
-    ------
-    TrainingError
-        Another trainer is at work, the checkpoint does not fit, the loss diverges or did before, a signal
-        came, or the job's time is nearly over.
-    DeviceError
-        The GPU failed, was lost, or its memory is full.
-    DataError
-        The clips are smaller than the recipe's crop, or a reading process died.
-    """
-    arguments = {key: value for key, value in locals().items() if key != "processes"}
-    if processes > 1 and not is_torchelastic_launched():
-        check_shares(spec["recipe"], processes)
-        launch(processes, _train, arguments)
-    else:
-        _train(**arguments)
-
-
-def _train(
-    spec: dict[str, Any],
-    *,
-    hr_manifests: Sequence[Path],
-    lr_manifests: Sequence[Path],
-    weights_path: Path,
-    folder: Path,
-    device: str,
-    workers: int,
-    resident: str,
-    stage_to: str | None,
-    walltime: float | None,
-) -> None:
-    """Train in this process; see :func:`train`."""
-    stop_at = stop_time(walltime)
-    torch.set_num_threads(spec["recipe"]["threads"])
-    torch.set_flush_denormal(True)
-    remedy = "the same command goes on from the last checkpoint"
-    with (
-        claim_device(device) as where,
-        process_group(where) as group,
-        held_by_main(folder, group) as check_lease,  # before anything expensive
-        gpu_errors(where, remedy, when_full=WHEN_FULL),
-    ):
-        check_shares(spec["recipe"], group.size)
-        data = [sha256 for path in (*hr_manifests, *lr_manifests) for sha256 in clip_checksums(path)]
-        count = len(spec["train_sets"])
-        lr, hr = (open_sets(paths[:count], stage_to) for paths in (lr_manifests, hr_manifests))
-        crops = make_crops(spec, lr, hr)
-        if is_resident(crops, resident, where):
-            crops, workers = crops.to(where), 0
-        validation = [open_sets(paths[count:], None) for paths in (lr_manifests, hr_manifests)]
-        trainer = Trainer(
-            spec, crops, folder, where, data, group=group, workers=workers,
-            validation=tuple(validation) if spec["validation_set"] else None,
-        )  # fmt: skip
-        trainer.stop_at, trainer.check_lease = stop_at, check_lease
-        trainer.stop_on_signal()
-        with trainer.checkpoint.divergence_marked(is_main=group.is_main):
-            trainer.resume()
-            if group.is_main:
-                warn_if_emulated(trainer.progress.precision, where)
-            trainer.run()
-        if group.is_main:
-            write_results(trainer, weights_path)
-
-
-@contextlib.contextmanager
-def held_by_main(folder: Path, group: Group) -> Iterator[Callable[[], None]]:
-    """Hold the lease of a training's folder in the main process; the others wait until it does.
-
-    Yields
-    ------
-    callable
-        Raises a TrainingError once the lease is lost.
-    """
-    if not group.is_main:
-        group.barrier()
-        yield lambda: None
-        return
-    with hold_lease(folder) as lease:
-        group.barrier()
-        yield lease.check
-
-
-def make_crops(spec: dict[str, Any], lr: dict[str, np.ndarray], hr: dict[str, np.ndarray]) -> TrainingCrops:
-    """Make the crops that a training's recipe and model ask for from its LR and HR clips."""
-    recipe, probe = spec["recipe"], build_model(model_spec(spec))
-    is_real = recipe["context"] == "real"
-    late = recipe["long_clips"] or {"frames": 0}
-    return TrainingCrops(
-        lr,
-        hr,
-        scale=probe.scale,
-        crop=recipe["crop"],
-        frames=max(recipe["frames"], late["frames"]),
-        behind=probe.look_behind if is_real else 0,
-        ahead=probe.look_ahead if is_real else 0,
-        seed=spec["seed"],
-        augment=recipe["augment"],
-        phase=phase(spec["degradation"]),
-    )
-
-
-def is_resident(crops: TrainingCrops, resident: str, device: str) -> bool:
-    """Decide whether clips are kept on the GPU: as asked for, else where they fit beside the training."""
-    if not is_gpu(device) or resident != "auto":
-        return resident == "always"
-    return crops.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
-
-
-def open_sets(manifests: Sequence[Path], stage_to: str | None) -> dict[str, np.ndarray]:
-    """Open the clips of several data sets; of one set they keep their names, else its folder's comes first."""
-    clips = {}
-    for path in manifests:
-        prefix = f"{path.parent.name}/" if len(manifests) > 1 else ""
-        for name, clip in open_clips(stage_clips(path, stage_to)).items():
-            clips[prefix + name] = clip
-    return clips
-
-
-def clip_checksums(manifest: Path) -> list[str]:
-    """List the SHA-256 of the clips of a manifest, in order of their names."""
-    return [entry["sha256"] for _, entry in sorted(read_manifest(manifest)["clips"].items())]
-
-
-def write_results(trainer: Trainer, weights_path: Path) -> None:
-    """Write the weights, the log and where they come from.
-
-    ``model.safetensors`` holds the weights that the recipe's ``keep`` names. With a validation set the last and
-    the best lie beside it.
-    """
-    trainer.check_lease()
-    recipe, metadata = trainer.recipe, weights_metadata(trainer.spec)
-    write_rows(weights_path.with_name("training.csv"), TRAINING_LOG.names, trainer.progress.rows)
-    write_provenance(
-        weights_path.with_name("provenance.json"),
-        spec=trainer.spec,
-        device=trainer.device,
-        code=trainer.code,
-        processes=trainer.group.size,
-        best=trainer.progress.best,
-        precision=trainer.progress.precision,
-    )
-    save_weights(weights_path, trainer.step.result, metadata)
-    if trainer.progress.best is not None:
-        last, best = (weights_path.with_name(f"{kind}.safetensors") for kind in ("last", "best"))
-        os.replace(weights_path, last)
-        best.write_bytes(trainer.checkpoint.best(trainer.progress.best["step"]).read_bytes())
-        kept = best if recipe["keep"] == "best" else last
-        with replace_when_complete(weights_path) as temporary:
-            temporary.write_bytes(kept.read_bytes())

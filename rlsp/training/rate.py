@@ -19,7 +19,8 @@ from rlsp.devices import claim_device, describe_device, is_gpu, native_precision
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs
 from rlsp.training.crops import Batches, TrainingCrops, batch_shape, read_batches
-from rlsp.training.loop import is_resident, make_crops, model_spec, open_sets
+from rlsp.training.job import is_resident, make_crops, open_sets
+from rlsp.training.loop import model_spec
 from rlsp.training.step import GRAPH_WARMUP, TrainingStep, initialise
 
 LEAST_STEPS = 3  # of a measurement, however long they take
@@ -190,7 +191,7 @@ def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device:
     initialise(model, recipe, spec["seed"])
     model.to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe["learning_rate"])
-    files = PngCrops(crops, folder)
+    files = png_crops(crops, folder)
 
     def step(lr: Tensor, hr: Tensor) -> Tensor:
         optimizer.zero_grad()
@@ -208,8 +209,8 @@ def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device:
     return Loop(read_batches(Batches(files, recipe), 0), step, facts, warmup=1)
 
 
-class PngCrops(TrainingCrops):
-    """Crops whose frames are decoded from PNG files each time, as a loop over a downloaded data set does.
+def png_crops(crops: TrainingCrops, folder: Path) -> TrainingCrops:
+    """Draw crops whose frames are decoded from PNG files each time, as a loop over a downloaded data set does.
 
     Parameters
     ----------
@@ -218,16 +219,15 @@ class PngCrops(TrainingCrops):
     folder : Path
         Receives the files.
     """
-
-    def __init__(self, crops: TrainingCrops, folder: Path) -> None:
-        self.__dict__.update(crops.__dict__)
-        self.names = crops.names[:PLAIN_CLIPS]
-        for side in ("lr_clips", "hr_clips"):
-            clips = {
-                name: PngClip(getattr(crops, side)[name], folder / side / str(number))
-                for number, name in enumerate(self.names)
-            }
-            setattr(self, side, clips)
+    sides = {"lr": crops.lr_clips, "hr": crops.hr_clips}
+    lr, hr = (
+        {
+            name: PngClip(clips[name], folder / side / str(number))
+            for number, name in enumerate(crops.names[:PLAIN_CLIPS])
+        }
+        for side, clips in sides.items()
+    )
+    return crops.with_clips(lr, hr)
 
 
 class PngClip:

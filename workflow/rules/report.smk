@@ -152,7 +152,7 @@ rule report:
         results=RESULTS,
         code=code_hash(
             "reporting.report",
-            "training.loop",
+            "training.job",
             *STUDY.code_of(*(run.id for run in STUDY.runs_of("trained"))),
         ),
     script:
