@@ -21,12 +21,13 @@ WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
-.PHONY: help install demo study test test-fast test-isa test-slurm gpu lint fetch figures reference readme clean
+.PHONY: help install demo study test test-fast test-released test-isa test-slurm gpu lint fetch figures reference readme clean
 
 help:
 	@echo 'make demo                       train, measure and report the demo study'
 	@echo 'make test                       run the linters and all tests'
 	@echo 'make test-fast                  those that take no minutes, in one minute'
+	@echo 'make test-released              fetch 40 MB of the authors and compare with their pixels'
 	@echo 'make test-isa                   the numerical ones at each level of vector instructions'
 	@echo 'make gpu PARTS="tests times"    test, time and train on a GPU; by default also rates and training'
 	@echo 'make test-slurm                 run a study on a Slurm of one node (installs it: Debian, as root)'
@@ -63,6 +64,11 @@ test: $(INSTALLED) lint
 test-fast: $(INSTALLED) lint
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not workflow and not slow and not slurm'
 
+# Files of the authors; build/ is not under version control.
+test-released: $(INSTALLED)
+	$(BIN)/python tools/fetch_mirror.py build/mirror
+	RLSP_TEST_MIRROR=build/mirror $(BIN)/python -m pytest -m mirror $(PARALLEL)
+
 test-isa: $(INSTALLED)
 	$(BIN)/python tools/isa.py
 
@@ -85,7 +91,7 @@ reference: $(INSTALLED)
 	$(BIN)/rlsp reference results/$(STUDY)
 
 readme: $(INSTALLED)
-	$(BIN)/rlsp readme
+	$(BIN)/python tools/fill_readme.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

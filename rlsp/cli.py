@@ -342,13 +342,6 @@ def reference_command(args: argparse.Namespace) -> None:
     print(copy_reference(args.results))
 
 
-def readme_command(args: argparse.Namespace) -> None:
-    """Fill the numbers of the README from results/reference."""
-    from rlsp.reporting.readme import README, fill_readme
-
-    README.write_text(fill_readme(README.read_text()))
-
-
 def claims_command(args: argparse.Namespace) -> None:
     """Write the ledger of published claims from the tables of the released study and of others."""
     from rlsp.reporting.claims import write_claims
@@ -534,7 +527,6 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
     sub.add_argument("b", type=Path, help="another one")
     add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
-    add("readme", readme_command)
     sub = add("claims", claims_command, "study")
     sub.add_argument("others", type=Path, nargs="*", help="results of other studies, such as results/small")
     sub = add("upscale", upscale_command, "device")

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before torch is imported
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -99,6 +100,16 @@ def finished(tmp_path_factory):
             snakemake(folder, "--cores", "2")
     assert (folder / "results" / "tiny" / "report.html").exists(), "the tiny study failed in another worker"
     return folder
+
+
+@pytest.fixture(scope="session")
+def mirror():
+    """Folder with first frames of the released files, ``<host>/<repository>/<commit>/<path>``; `make test-released`."""
+    if "RLSP_TEST_MIRROR" not in os.environ:
+        pytest.skip(
+            "RLSP_TEST_MIRROR names no folder with the released files: make test-released fetches them"
+        )
+    return Path(os.environ["RLSP_TEST_MIRROR"]).resolve(strict=True)
 
 
 @pytest.fixture

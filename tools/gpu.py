@@ -123,7 +123,7 @@ class Session:
         rlsp, device = [sys.executable, "-m", "rlsp"], ["--device", self.device]
         if part == "tests":
             workers = ["-n", "4", "--dist", "loadfile"] if importlib.util.find_spec("xdist") else []
-            chosen = ["tests/test_models.py"] if self.tiny else []
+            chosen = ["tests/contract/test_model_contract.py"] if self.tiny else []
             pytest = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider"]
             yield "pytest -m gpu", [*pytest, *workers, *chosen], self.folder / "tests.log", count_outcomes
         if part == "times":

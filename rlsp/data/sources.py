@@ -71,13 +71,13 @@ def _fetch_listed(name: str, spec: dict[str, Any], folder: Path) -> dict[str, di
             bytes=int(row["bytes"]),
             sha256=row["sha256"],
         )
-        for row in _choose_rows(name, spec)
+        for row in listed_files(name, spec)
     ]
     fetch_files(items, folder)
     return {item.path: {"bytes": item.bytes, "sha256": item.sha256} for item in items}
 
 
-def _choose_rows(name: str, spec: dict[str, Any]) -> list[dict[str, str]]:
+def listed_files(name: str, spec: dict[str, Any]) -> list[dict[str, str]]:
     """Rows of a list of files that a download wants, in the order of the numbers in their paths."""
     rows = [
         row for row in read_shipped_table(spec["manifest"]) if row["path"].startswith(tuple(spec["include"]))

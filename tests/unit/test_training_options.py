@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,6 +19,7 @@ from made_trainings import make_spec, run_training, write_clips
 from safetensors.torch import load_file
 
 from rlsp import devices
+from rlsp.config.schema import ROOT
 from rlsp.devices import matrix_precision
 from rlsp.errors import ConfigError, DeviceError, TrainingError
 from rlsp.models import build_model
@@ -387,7 +387,7 @@ run_training({{"lr_manifests": lr, "hr_manifests": hr}}, root, "run",
 
 @pytest.mark.slow
 def test_sigterm_to_the_whole_job_saves_although_its_readers_get_it_too(manifests, tmp_path):
-    script = SIGNALLED.format(tests=str(Path(__file__).parent), root=str(tmp_path))
+    script = SIGNALLED.format(tests=str(ROOT / "tests"), root=str(tmp_path))
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,

@@ -87,10 +87,10 @@ def test_time_is_the_median_after_the_warm_up(small_products, monkeypatch):
     assert hardware.median_seconds(lambda: None, "cpu") == 2.0
 
 
-def test_a_cpu_has_some_speed(small_products):
+def test_measuring_leaves_the_random_numbers_alone(small_products):
     state = torch.get_rng_state()
-    assert 1e6 < measure_matrix_rate("cpu", "fp32") < 1e15
-    assert 1e6 < measure_bandwidth("cpu") < 1e14
+    measure_matrix_rate("cpu", "fp32")
+    measure_bandwidth("cpu")
     assert torch.equal(torch.get_rng_state(), state)
 
 

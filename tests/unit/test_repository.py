@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 import yaml
+from tool import load_tool
 
 from rlsp import PYTHON
 from rlsp.config.schema import ROOT
@@ -67,7 +68,7 @@ def test_readme_links_lead_somewhere():
 
 @pytest.mark.slow
 def test_readme_numbers_are_those_of_the_reference_tables():
-    from rlsp.reporting.readme import fill_readme
+    fill_readme = load_tool("fill_readme").fill_readme
 
     text = (ROOT / "README.md").read_text()
     assert fill_readme(text) == text

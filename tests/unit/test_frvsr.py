@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from rlsp.errors import ConfigError
-from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.models.frvsr import upsample_flow, warp
@@ -222,25 +221,6 @@ def test_flow_sees_bottom_and_right_borders_repeated():
     torch.testing.assert_close(model.flow(*frames[:, None]), whole[:, :, :9, :14], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("output", ["rgb", "y"])
-def test_stepping_equals_forward(output):
-    model, frames = small(output=output), clip(3, 9, 10)
-    assert (model.look_behind, model.look_ahead) == (0, 0)
-    carry, stepped = None, []
-    for t in range(3):
-        sr, carry = model.step(frames[:, t : t + 1], carry)
-        stepped.append(sr)
-    assert torch.equal(torch.stack(stepped, 1), model(frames))
-    assert stepped[0].shape == (2, model.colors, 36, 40)
-
-
-def test_a_stream_equals_forward():
-    model, frames = small(), clip(3, 9, 10, n=1).round()
-    stream = Restorer(model).frames(frames[0].permute(0, 2, 3, 1).numpy().astype(np.uint8))
-    restored = np.stack(list(stream))
-    np.testing.assert_allclose(restored, model(frames)[0].permute(0, 2, 3, 1).detach(), atol=0.01)
-
-
 def test_output_depends_on_frames_up_to_its_own():
     model, frames = small(), clip()
     other = frames.clone()
@@ -318,39 +298,6 @@ def test_autocast_keeps_coordinates_and_pictures_in_float32():
     torch.testing.assert_close(moved[..., 3:-1, 5:-5], picture[..., 3:-1, 5:-5] + 50.5, rtol=0, atol=0.1)
     assert sr.dtype == torch.float32 and all(part.dtype == torch.float32 for part in carry)
     assert (sr - model(frames)).abs().mean() < 2  # grey levels
-
-
-def test_training_under_autocast_gives_every_weight_a_finite_gradient():
-    model = small().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model.loss(clip(3), torch.zeros(2, 3, 3, 32, 64))
-    loss.backward()
-    assert loss.dtype == torch.float32
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-
-
-def test_same_seed_same_weights(tmp_path):
-    hr = {"a": clip(9, 32, 32, n=1)[0].movedim(1, -1).numpy().astype(np.uint8)}
-    lr = {"a": hr["a"][:, ::4, ::4].copy()}
-    spec = {"model": {**SMALL, "scale": 4}, "recipe": {**RECIPE, "steps": 3}, "degradation": {}, "seed": 0}
-    trained = []
-    for folder in ("first", "second"):
-        crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=RECIPE["frames"], seed=0)
-        trainer = Trainer(spec, crops, tmp_path / folder, "cpu")
-        trainer.run()
-        trained.append(trainer.model.state_dict())
-    for name, tensor in trained[0].items():
-        assert torch.equal(tensor, trained[1][name]), name
-
-
-@pytest.mark.gpu
-def test_cpu_and_gpu_agree(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    model, frames = small(), clip(3)
-    on_cpu = model(frames).detach()
-    on_gpu = model.cuda()(frames.cuda()).detach().cpu()
-    torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=0.05)
 
 
 def test_scaling_the_output():

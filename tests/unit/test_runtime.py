@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rlsp.columns import RUNTIME, RUNTIME_CASES
+from rlsp.config.schema import ROOT
 from rlsp.devices import claim_device, describe_device
 from rlsp.errors import ConfigError
 from rlsp.inference.execution import Execution
@@ -260,7 +261,7 @@ class Full(Sleeper):
 @pytest.mark.slow
 def test_memory_that_cannot_be_had_is_a_status(monkeypatch):
     """In a process of its own, where nothing else is lost."""
-    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), str(ROOT / "tests")]))
     full, other = (
         Case(kind, {"arch": f"test_runtime:{kind}"}, Execution(), (8, 8)) for kind in ("Full", "Sleeper")
     )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from made_tables import write_made
 
-from rlsp.reporting.readme import precisions_block, rates_block, speed_block, study_block
+from rlsp.reporting.blocks import precisions_block, rates_block, speed_block, study_block
 
 
 @pytest.mark.slow

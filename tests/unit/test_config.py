@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from rlsp.config.checks import neighbours
-from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.schema import CATALOGUE, ROOT, fill_defaults, read_config
 from rlsp.config.study import Study, check_owner, record_owner, study_files
 from rlsp.errors import ConfigError
 
@@ -281,12 +281,13 @@ def test_files_that_are_no_map(tmp_path, text):
         read_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_study_file_is_valid(file):
-    if file.stem != "catalogue":
-        study = Study.from_file(file)
-        assert study.name == file.stem
-        assert yaml.safe_load(file.read_text())["study"] == file.stem
+STUDY_FILES = [file for file in sorted((ROOT / "config").glob("*.yaml")) if file != CATALOGUE]
+
+
+@pytest.mark.parametrize("file", STUDY_FILES, ids=lambda file: file.stem)
+def test_every_study_file_is_valid_and_named_after_its_study(file):
+    assert Study.from_file(file).name == file.stem
+    assert yaml.safe_load(file.read_text())["study"] == file.stem
 
 
 def test_a_changed_file_below_a_folder_is_seen(demo, tmp_path):

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from made_trainings import make_spec, run_training
 from safetensors.torch import load_file
 
+from rlsp.config.schema import ROOT
 from rlsp.errors import ConfigError, TrainingError
 from rlsp.training.distributed import check_shares, launch
 from rlsp.training.loop import STOP_EVERY
@@ -50,7 +50,7 @@ def test_torchrun_starts_the_same_training(manifests, tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, str(script), str(Path(__file__).parent), str(tmp_path)], capture_output=True, text=True
+        [*command, str(script), str(ROOT / "tests"), str(tmp_path)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     alone = run_training(manifests, tmp_path, "alone", make_spec(batch=4))
@@ -99,7 +99,7 @@ if __name__ == "__main__":
 
 def test_sigterm_stops_both_processes_at_one_step_and_saves(manifests, tmp_path):
     script = tmp_path / "stopped.py"
-    script.write_text(STOPPED.format(tests=str(Path(__file__).parent), root=str(tmp_path)))
+    script.write_text(STOPPED.format(tests=str(ROOT / "tests"), root=str(tmp_path)))
     process = subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -1,16 +1,14 @@
-"""The numbers of the README, written from the reference tables so that none is typed by hand."""
+"""Short tables for a page, one for each kind of reference, as Markdown with a caption."""
 
 import itertools
-import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rlsp.config.schema import CATALOGUE, ROOT
+from rlsp.config.schema import ROOT
 from rlsp.config.study import Study
 from rlsp.errors import DataError
-from rlsp.files import read_json
 from rlsp.reporting.figures import read_study
 from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
@@ -18,8 +16,6 @@ from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
 from rlsp.reporting.wide import step_text
 
-README = ROOT / "README.md"
-REFERENCE = ROOT / "results" / "reference"
 SHOWN = {
     "trained": "trained here",
     "released-frames": "released frames",
@@ -28,62 +24,6 @@ SHOWN = {
 
 
 AUTHORS = "In brackets: the authors' own weights or frames, measured in the study `released`. "
-
-
-def fill_readme(text: str, reference: Path = REFERENCE) -> str:
-    """Fill the marked places of the README from the reference tables.
-
-    Places are ``<!-- begin NAME -->...<!-- end NAME -->`` (a block) and ``<!-- NAME -->...<!-- /NAME -->`` (a
-    number in a line).
-
-    Parameters
-    ----------
-    text : str
-        The README.
-    reference : Path
-        Folder of reference results, ``<study>/<device>/tables``.
-
-    Returns
-    -------
-    str
-        The README with its numbers.
-
-    Raises
-    ------
-    DataError
-        A reference is missing.
-    """
-    demo, released, full_hd = (find_reference(reference, study) for study in ("demo", "released", "full-hd"))
-    text = _fill_block(text, "released", released_block(released))
-    text = _fill_block(text, "demo", study_block(demo))
-    rates = reference / "training-rate"
-    makers = {
-        "small": lambda: study_block(find_reference(reference, "small"), authors_psnr(released)),
-        "costs": lambda: costs_block(study_files(), rates),
-        "rates": lambda: rates_block(rates),
-        "speed": lambda: speed_block(full_hd),
-        "precisions": lambda: precisions_block(released),
-    }
-    for name, make in makers.items():
-        if f"<!-- begin {name} -->" in text:
-            text = _fill_block(text, name, make())
-    text = _fill_number(text, "demo-minutes", minutes(demo))
-    text = _fill_number(text, "released-minutes", minutes(released))
-    return _fill_number(text, "full-hd-minutes", minutes(full_hd))
-
-
-def find_reference(reference: Path, study: str) -> Path:
-    """Find the reference of a study: the newest, of whichever device."""
-    folders = [path for path in sorted((reference / study).glob("*")) if (path / "tables").is_dir()]
-    if not folders:
-        raise DataError(f"{reference / study}: expected reference tables, run make reference STUDY={study}")
-    return max(folders, key=lambda path: read_json(path / "provenance.json")["time"])
-
-
-def minutes(folder: Path) -> str:
-    """Return how long the longest run of a study took, in minutes."""
-    runs = pd.read_csv(folder / "elapsed.csv")
-    return f"{runs['seconds'].max() / 60:.1f}"
 
 
 def released_block(folder: Path) -> str:
@@ -161,11 +101,6 @@ def _cell(
     text = spread_text(by_column, column, "psnr", 2)
     known = authors.get((*column, model))
     return f"{text} [{known:.2f}]" if known is not None and text != EMPTY else text
-
-
-def study_files() -> list[Path]:
-    """List the study files of the repository."""
-    return [path for path in sorted((ROOT / "config").glob("*.yaml")) if path != CATALOGUE]
 
 
 def costs_block(files: list[Path], rates: Path) -> str:
@@ -341,13 +276,3 @@ def _markdown(rows: list[list[str]]) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _fill_block(text: str, name: str, content: str) -> str:
-    pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}{content}\n{found[2]}", text, flags=re.DOTALL)
-
-
-def _fill_number(text: str, name: str, content: str) -> str:
-    pattern = rf"(<!-- {name} -->).*?(<!-- /{name} -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}{content}{found[2]}", text)

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from made_trainings import RECIPE, make_spec, run_training
 
+from rlsp.config.schema import ROOT
 from rlsp.errors import DataError, TrainingError
 from rlsp.models.weights import load_weights, save_weights
 from rlsp.training import Trainer
@@ -79,7 +79,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
     straight = run_training(manifests, tmp_path, "straight").read_bytes()
     target = tmp_path / "killed" / "model.safetensors"
     code = KILLED.format(
-        tests=str(Path(__file__).parent), lr=str(manifests["lr_manifests"][0]), hr=str(manifests["hr_manifests"][0]),
+        tests=str(ROOT / "tests"), lr=str(manifests["lr_manifests"][0]), hr=str(manifests["hr_manifests"][0]),
         out=str(target), folder=str(tmp_path / "killed-state"), die_after=die_after, die_in=die_in,
         signal=int(signal.SIGKILL),
     )  # fmt: skip

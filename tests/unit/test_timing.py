@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from made_tables import made_cases, made_runtime, made_study
 
+from rlsp.reporting.blocks import study_block
 from rlsp.reporting.printing import markdown_text
-from rlsp.reporting.readme import study_block
 from rlsp.reporting.timing import (
     headline_setting,
     headline_timing,

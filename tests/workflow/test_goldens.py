@@ -1,6 +1,7 @@
 """What studies plan is what they planned: paths, folders and params decide what is made again.
 
-A difference that is meant is written with ``python tests/test_goldens.py`` and explained in its commit.
+A difference that is meant is written with ``PYTHONPATH=tests python tests/workflow/test_goldens.py``, and explained in
+its commit.
 """
 
 import json

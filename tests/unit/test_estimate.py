@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tool import load_tool
 
 from rlsp.config.schema import ROOT, fill_defaults, read_config
 from rlsp.config.study import Study
@@ -19,8 +20,8 @@ from rlsp.planning.estimate import (
     read_rates,
     training_gmac,
 )
+from rlsp.reporting.blocks import costs_block
 from rlsp.reporting.estimates import estimate_study, hours_of_all, total
-from rlsp.reporting.readme import costs_block, fill_readme
 
 # Weights of RLSP 7-128 with luma output (FACTS of the released model): 9+128+16 channels in, six layers of 128
 # filters, the last with 16 more; nothing counted for biases.
@@ -212,4 +213,4 @@ def test_the_readme_has_one_line_a_study_where_it_wants_them(tmp_path):
     assert lines[0] == "| study | trainings | PMAC | hours on Some GPU, 1 thread | GB on disk |"
     assert lines[2].startswith("| demo | 7 | ")
     assert lines[3].startswith("| released | 0 | 0 | 0 | ")
-    assert fill_readme("no block\n") == "no block\n"
+    assert load_tool("fill_readme").fill_readme("no block\n") == "no block\n"

@@ -23,16 +23,6 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def mirror():
-    """Folder of the mirror, laid out as ``<host>/<path>``."""
-    default = ROOT.parent / "shared" / "data" / "mirror"
-    folder = Path(os.environ.get("RLSP_TEST_MIRROR", default))
-    if not folder.is_dir():
-        pytest.skip("no download mirror: set RLSP_TEST_MIRROR to a folder with the released files")
-    return folder
-
-
 @pytest.fixture
 def serve():
     """Serve a folder over loopback; returns the base URL."""

@@ -206,7 +206,7 @@ def test_lint():
     run(ROOT, "snakemake", "--lint")
 
 
-# paper: tests/test_paper.py
+# paper: test_paper.py
 STUDIES_TO_PLAN = sorted(
     path.stem for path in (ROOT / "config").glob("*.yaml") if path.stem not in ("catalogue", "paper")
 )

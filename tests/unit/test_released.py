@@ -398,41 +398,38 @@ def test_manifests_that_cannot_be_compared(tmp_path, frames):
 
 
 @pytest.fixture
-def mirror():
-    default = Path(__file__).parents[2] / "shared" / "data" / "mirror"
-    root = Path(os.environ.get("RLSP_TEST_MIRROR", default))
-    if not root.is_dir():
-        pytest.skip("no download mirror: set RLSP_TEST_MIRROR to a folder with the released files")
-    (rlsp,), (vid4,) = root.glob("*/dariofuoli/RLSP/*"), root.glob("*/yhjo09/VSR-DUF/*/inputs/G")
+def released(mirror):
+    """Folders of RLSP's release, and of the ground truth of Vid4."""
+    (rlsp,), (vid4,) = mirror.glob("*/dariofuoli/RLSP/*"), mirror.glob("*/yhjo09/VSR-DUF/*/inputs/G")
     return rlsp, vid4
 
 
 @pytest.mark.mirror
 @pytest.mark.parametrize("name, parameters", [("7-48", 163_216), ("7-64", 282_128)])
-def test_released_checkpoints_are_read(mirror, tmp_path, name, parameters):
+def test_released_checkpoints_are_read(released, tmp_path, name, parameters):
     spec = {"arch": "rlsp", "layers": 7, "filters": int(name[2:]), "output": "y"}
     model, _ = convert(
-        mirror[0] / "evaluate/checkpoints" / CHECKPOINTS[name], tmp_path / "m.safetensors", spec
+        released[0] / "evaluate/checkpoints" / CHECKPOINTS[name], tmp_path / "m.safetensors", spec
     )
     assert sum(tensor.numel() for tensor in model.parameters()) == parameters
 
 
 @pytest.mark.slow
 @pytest.mark.mirror
-def test_released_weights_give_the_released_pixels(mirror, tmp_path):
+def test_released_weights_give_the_released_pixels(released, tmp_path):
     spec = {"arch": "rlsp", "layers": 7, "filters": 64, "output": "y"}
-    prefix = mirror[0] / "evaluate/checkpoints" / CHECKPOINTS["7-64"]
+    prefix = released[0] / "evaluate/checkpoints" / CHECKPOINTS["7-64"]
     model, _ = convert(prefix, tmp_path / "model.safetensors", spec)
     ours, theirs = {}, {}
     for clip in FULL_FRAMES:
-        hr = np.stack(list(read_pictures(list_frames(mirror[1] / clip)[:4])))
+        hr = np.stack(list(read_pictures(list_frames(released[1] / clip)[:4])))
         lr = torch.tensor(degrade_gaussian(hr, scale=4)).permute(0, 3, 1, 2)[None].float()
         with torch.no_grad():
             restored = model(lr)[0, :, 0].round().clamp(0, 255).byte().numpy()
         ours[clip] = [tmp_path / clip / f"{t:08d}.png" for t in range(len(restored))]
         for path, frame in zip(ours[clip], restored, strict=True):
             write_png(path, frame)
-        theirs[clip] = list_frames(mirror[0] / "frames/7-64" / f"{clip}_y")
+        theirs[clip] = list_frames(released[0] / "frames/7-64" / f"{clip}_y")
     a, b = write_json(tmp_path / "a.json", ours), write_json(tmp_path / "b.json", theirs)
     check_exactness(a, b, tmp_path / "exactness.csv", full_frames=FULL_FRAMES)
     assert len((tmp_path / "exactness.csv").read_text().splitlines()) == 1 + 4 * 3

@@ -1,0 +1,103 @@
+"""Which change of the code makes which results again: on a copy of the package that is changed."""
+
+import re
+import shutil
+
+import pytest
+
+from rlsp import provenance
+from rlsp.config.schema import ROOT
+from rlsp.provenance import code_hash, imported_modules
+
+# What the rules of the workflow hash.
+RULES = {
+    "degrade": ["data.degradation"],
+    "flow": ["data.flow"],
+    "train rlsp": ["training.job", "models.rlsp"],
+    "train duf": ["training.job", "models.duf"],
+    "restore rlsp": ["inference.restoration", "models.rlsp"],
+    "restore bicubic": ["inference.restoration", "models.bicubic"],
+    "score": ["evaluation.scoring"],
+    "time rlsp": ["timing.tables", "models.rlsp"],
+    "tables": ["reporting.tables"],
+}
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Say which rules are run again when a text in a file of the package is replaced, or put at its end."""
+    shutil.copytree(provenance.PACKAGE, tmp_path / "rlsp", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "rlsp")
+
+    def hashes():
+        provenance._read_code.cache_clear()
+        return {rule: code_hash(*roots) for rule, roots in RULES.items()}
+
+    def change(file, before, after):
+        path, old = tmp_path / "rlsp" / file, hashes()
+        text = path.read_text()
+        assert before is None or text.count(before) == 1
+        path.write_text(text + after if before is None else text.replace(before, after))
+        new = hashes()
+        return {rule for rule in RULES if new[rule] != old[rule]}
+
+    yield change
+    provenance._read_code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("models/rlsp.py", "The RLSP cell, with a switch for each of its ingredients.", "Another docstring."),
+        ("models/rlsp.py", None, "\n\n# a comment   \n\n"),
+        ("data/download.py", None, "\nNEW = 1\n"),
+        ("config/study.py", None, "\n\ndef new_key() -> int:\n    return 1\n"),
+        ("errors.py", None, "\nNEW = 1\n"),
+        ("cli.py", None, "\nNEW = 1\n"),
+    ],
+)
+def test_nothing_is_made_again(changed, file, before, after):
+    assert changed(file, before, after) == set()
+
+
+ALL_OF_RLSP = {"train rlsp", "restore rlsp", "time rlsp"}
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("models/duf.py", {"train duf"}),
+        ("inference/restorer.py", {*ALL_OF_RLSP, "train duf", "restore bicubic"}),  # trainings validate
+        ("evaluation/scoring.py", {"score"}),
+        ("reporting/wide.py", {"tables"}),
+        ("timing/turns.py", {"time rlsp"}),
+        ("training/job.py", {"train rlsp", "train duf"}),
+    ],
+)
+def test_a_change_makes_again_what_imports_it(changed, file, rules):
+    assert changed(file, None, "\nNEW = 1\n") == rules
+
+
+def test_the_switch_of_tf32_changes_timings(changed):
+    before = "convolution.allow_tf32 = product.allow_tf32 = precision"
+    assert changed("devices.py", before, before.replace(" = ", "  =  ")) == set()  # layout only
+    assert "time rlsp" in changed("devices.py", 'precision == "tf32"', 'precision != "fp32"')
+
+
+def test_a_class_of_the_users_own_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_models.py").write_text("LAYERS = 3\n")
+    before = code_hash("training.job", "my_models")
+    provenance._read_code.cache_clear()
+    (tmp_path / "my_models.py").write_text("LAYERS = 4\n")
+    assert code_hash("training.job", "my_models") != before
+    provenance._read_code.cache_clear()
+    assert len(code_hash("no.such.module")) == 12
+
+
+def test_the_rules_of_the_workflow_name_modules_that_there_are():
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    calls = re.findall(r"code_hash\(([^*)]*)", text)
+    named = {name for call in calls for name in re.findall(r'"([\w.]+)"', call)}
+    assert len(calls) >= 14 and {roots[0] for roots in RULES.values()} - {"training.job"} <= named
+    assert all(f"rlsp.{name}" in imported_modules(name) for name in named)
