@@ -5,9 +5,10 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -246,6 +247,33 @@ def describe_device(device: str) -> str:
     if is_gpu(device):
         return torch.cuda.get_device_name(torch.device(device))
     return f"{describe_processor(vector_set())}, {os.cpu_count()} logical cores"
+
+
+def record_graph(work: Callable[[], Any], stream: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """Record some work as a CUDA graph; returns it with what the work returned, which every replay writes again.
+
+    Other threads may go on meanwhile, such as those that write pictures or pin memory.
+
+    Parameters
+    ----------
+    work : callable
+        Run before at least once, so that kernels are chosen.
+    stream : torch.cuda.Stream
+        A stream other than the default one.
+
+    Raises
+    ------
+    RuntimeError
+        The work does what no graph can hold, such as waiting for the GPU.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # the outer context: a recording that fails leaves its own stream as the current one
+    with (
+        torch.cuda.stream(torch.cuda.current_stream()),
+        torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+    ):
+        result = work()
+    return graph, result
 
 
 def keep_compiled_code_apart() -> None:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlsp.clock import GpuTimer
 from rlsp.color import luma
 from rlsp.devices import DTYPES, available_precisions
 from rlsp.models.base import VideoModel
@@ -62,7 +63,7 @@ class FusedConvolution:
         tolerance = 10 * torch.finfo(x.dtype).eps * float(plain.abs().max())
         if not float((fused.float() - plain.float()).abs().max()) <= tolerance:  # nan is no agreement either
             return "plain"
-        return "cudnn" if _milliseconds(self._cudnn, x) < _milliseconds(self._plain, x) else "plain"
+        return "cudnn" if _seconds(self._cudnn, x) < _seconds(self._plain, x) else "plain"
 
     def _plain(self, x: Tensor) -> Tensor:
         x = F.conv2d(x, self.weight, self.bias, padding=1)
@@ -93,16 +94,13 @@ def _has_onednn_kernel(dtype: torch.dtype) -> bool:
     )
 
 
-def _milliseconds(kernel: Callable[[Tensor], Tensor], x: Tensor) -> float:
+def _seconds(kernel: Callable[[Tensor], Tensor], x: Tensor) -> float:
     """Measure the time of a kernel on a GPU, the first run left out."""
     kernel(x)
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
+    timer = GpuTimer()
     for _ in range(TRIALS):
         kernel(x)
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / TRIALS
+    return timer.stop().seconds() / TRIALS
 
 
 class FusedRLSP(VideoModel):

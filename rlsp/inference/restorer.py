@@ -19,6 +19,7 @@ from rlsp.devices import (
     is_out_of_memory,
     keep_compiled_code_apart,
     matrix_precision,
+    record_graph,
 )
 from rlsp.inference.chroma import PictureMaker
 from rlsp.inference.execution import Execution, fastest_execution
@@ -250,15 +251,13 @@ class _RecordedFrame:
             ):  # what waits for the device is found before a graph is begun, which it would spoil
                 compute(self.window, spare)
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        # the outer context: a recording that fails leaves its own stream as the current one
-        # thread_local: the thread that writes pictures may go on meanwhile
-        with (
-            torch.cuda.stream(torch.cuda.current_stream()),
-            torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"),
-        ):
-            self.outputs, after = compute(self.window, self.held)
+
+        def work() -> tuple[Tensor, ...]:
+            outputs, after = compute(self.window, self.held)
             carry_over(after, self.held)
+            return outputs
+
+        self.graph, self.outputs = record_graph(work, stream)
 
     def fits(self, window: Tensor) -> bool:
         """Whether frames of this size and type are those that were recorded."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlsp.clock import GpuTimer
 from rlsp.data.images import read_photograph
 from rlsp.devices import is_gpu
 from rlsp.inference.execution import Execution
@@ -112,13 +113,10 @@ class TimedCase:
         frames: the device never waits for the program that starts the work, unless that is what takes longest.
         """
         if is_gpu(self.device):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             self.step()
-            start.record()
+            timer = GpuTimer(self.device)
             self.step()
-            end.record()
-            end.synchronize()
-            return start.elapsed_time(end) / self.case.batch
+            return timer.stop().seconds() * 1000 / self.case.batch
         return self.latency()
 
     def latency(self) -> float:

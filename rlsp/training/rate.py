@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlsp.clock import GpuTimer
 from rlsp.config.architectures import PASSES
 from rlsp.data.images import read_png, write_png
 from rlsp.devices import claim_device, describe_device, is_gpu, native_precision, warn_if_emulated
@@ -72,25 +73,24 @@ class Loop:
         """
         steps = self.steps if steps is None else steps
         on_gpu = is_gpu(device)
-        events: list[tuple[Any, Any]] = []
+        timers: list[GpuTimer] = []
         waited = 0.0
         _synchronise(device)
         started = time.perf_counter()
         for _ in range(steps):
             if on_gpu:
-                events.append(tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)))
-                events[-1][0].record()
+                timers.append(GpuTimer(device))
             asked = time.perf_counter()
             batch = next(self.batches)
             waited += time.perf_counter() - asked
             if on_gpu and not self.facts["resident"]:
-                events[-1][0].record()  # again: until now the GPU waited
+                timers[-1].start()  # again: until now the GPU waited
             self.step(*batch)
             if on_gpu:
-                events[-1][1].record()
+                timers[-1].stop()
         _synchronise(device)
         seconds = time.perf_counter() - started
-        busy = sum(a.elapsed_time(b) for a, b in events) / 1000 if on_gpu else seconds - waited
+        busy = sum(timer.seconds() for timer in timers) if on_gpu else seconds - waited
         return steps / seconds, min(1.0, busy / seconds)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rlsp.devices import is_out_of_memory, keep_compiled_code_apart
+from rlsp.devices import is_out_of_memory, keep_compiled_code_apart, record_graph
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
 from rlsp.models.initialisation import initialise_weights
@@ -254,11 +254,8 @@ class _RecordedStep:
             The step does what no graph can hold, such as waiting for the GPU.
         """
         self.lr, self.hr = lr.clone(), hr.clone()
-        self.graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local: the thread that pins memory for the next batches may go on meanwhile
-            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-                self.mse = self.step.update(self.lr, self.hr)
+            self.graph, self.mse = record_graph(lambda: self.step.update(self.lr, self.hr), self.stream)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
