@@ -342,6 +342,15 @@ def reference_command(args: argparse.Namespace) -> None:
     print(copy_reference(args.results))
 
 
+def count_command(args: argparse.Namespace) -> None:
+    """Count the parameters and the operations of a study's models."""
+    from rlsp.models.complexity import write_counts
+
+    study = read_study(args)
+    write_counts(study.facts()["models"], study.counts())
+    print(study.counts())
+
+
 def claims_command(args: argparse.Namespace) -> None:
     """Write the ledger of published claims from the tables of the released study and of others."""
     from rlsp.reporting.claims import write_claims
@@ -527,6 +536,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("a", type=Path, help="a folder of results, such as results/demo")
     sub.add_argument("b", type=Path, help="another one")
     add("reference", reference_command).add_argument("results", type=Path, help="such as results/demo")
+    add("count", count_command, "study")
     sub = add("claims", claims_command, "study")
     sub.add_argument("others", type=Path, nargs="*", help="results of other studies, such as results/small")
     sub = add("upscale", upscale_command, "device")

@@ -143,6 +143,7 @@ PRECISIONS = Table((
     "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
     "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
 ))  # fmt: skip
+COUNTS = Table(("model", "spec_hash", "lr_height", "lr_width", "parameters", "gmac_per_frame"))
 EXACTNESS = Table(("clip", "frame", "max_difference", "differing_pixels", "pixels"))
 OFFICIAL_LR = Table((
     "clip", "boundary", "frames", "max_difference", "differing_pixels", "pixels", "differing_share",

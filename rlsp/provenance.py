@@ -23,6 +23,8 @@ NO_PART = (
     "errors", "files", "provenance", "processors", "config", "cli", "jobs", "data.sources", "data.download",
     "data.archives", "data.staging", "training.lease",
 )  # fmt: skip
+# LR clips that the same code made before it was hashed in this way are not made again: its hash now, its hash then.
+KEPT = {"d3bc3ffd8de5": "b66dab1ecf32"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
@@ -72,7 +74,8 @@ def code_hash(*roots: str) -> str:
     digest = hashlib.sha256()
     for name in imported_modules(*roots):
         digest.update(f"{name} {_read_code(name)[0]}\n".encode())
-    return digest.hexdigest()[:12]
+    found = digest.hexdigest()[:12]
+    return KEPT.get(found, found)
 
 
 def imported_modules(*roots: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Trainings of a second on made clips, for the tests."""
 
 import numpy as np
+from made_degradations import GAUSSIAN
 
 from rlsp.data.clips import pack_clip
 from rlsp.files import write_json
@@ -11,10 +12,6 @@ RECIPE = {
     "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": 0.1, "context": "real", "threads": 1,
     "log_every": 2, "checkpoint_every": 4, "augment": [], "ema": None, "long_clips": None, "precision": "fp32",
     "execution": "eager", "validate_every": None, "validate_frames": None, "keep": "last",
-}  # fmt: skip
-GAUSSIAN = {
-    "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
-    "rounding": "rint",
 }  # fmt: skip
 
 

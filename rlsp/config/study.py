@@ -547,6 +547,10 @@ class Study:
             for clip, entry in spec["clips"].items()
         }
 
+    def counts(self) -> Path:
+        """Table of parameters and operations of the study's models."""
+        return self.tables() / "counts.csv"
+
     def claims(self) -> list[Path]:
         """Ledger of published claims, in a study that keeps one."""
         return [self.tables() / "claims.csv"] if self.config["released"]["claims"] else []

@@ -1,12 +1,16 @@
 """What a model costs on paper: parameters, operations, and the bytes that it cannot do without."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rlsp.columns import COUNTS
+from rlsp.config.schema import FRAME_SIZES
+from rlsp.files import spec_hash, write_rows
 from rlsp.models import build_model
 
 
@@ -57,3 +61,24 @@ def count_bytes(window: Tensor, outputs: Iterable[Tensor], carried: Iterable[Ten
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
+
+
+def write_counts(specs: dict[str, dict[str, Any]], path: Path) -> None:
+    """Count models and write one row for each: its trainable numbers, and the operations of a Full HD frame.
+
+    Parameters
+    ----------
+    specs : dict
+        Catalogue entries by name.
+    path : Path
+        CSV file; columns in :data:`rlsp.columns.COUNTS`.
+    """
+    height, width = size = FRAME_SIZES["full-hd"]
+    rows = []
+    for name, spec in specs.items():
+        with torch.device("meta"):  # without memory for the weights
+            parameters = count_parameters(build_model(spec))
+        macs = count_macs(spec, size)
+        rows.append({"model": name, "spec_hash": spec_hash(spec), "lr_height": height, "lr_width": width,
+                     "parameters": parameters, "gmac_per_frame": macs / 1e9})  # fmt: skip
+    write_rows(path, COUNTS.names, rows)

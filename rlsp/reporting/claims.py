@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.columns import read_table
-from rlsp.files import write_rows, write_text
+from rlsp.columns import COUNTS, read_table
+from rlsp.errors import DataError
+from rlsp.files import spec_hash, write_rows, write_text
 from rlsp.reporting.evidence import (
     CROP,
     DEGRADATIONS,
@@ -102,10 +103,9 @@ def write_claims(
     Parameters
     ----------
     tables_dir : path
-        Folder with ``scores.csv``, and where there are any ``runtime.csv`` and ``ablation.csv``.
+        Folder with ``scores.csv``, and where there are any ``counts.csv``, ``runtime.csv`` and ``ablation.csv``.
     study : dict
-        The facts of the study (see `rlsp.reporting.tables`); parameters and operations are counted for its
-        ``models``.
+        The facts of the study (see `rlsp.reporting.tables`).
     other_tables : iterable of paths
         Such folders of other studies, for what was trained, timed and ablated there.
     published : DataFrame, optional
@@ -126,7 +126,7 @@ def write_claims(
         "Who is better, and by how much. The inputs of DUF were blurred with sigma 1.6, those of RLSP with "
         "1.5; leave_one_clip_out has the means without each clip.": margin_rows(evidence, published),
         "Size and speed. 'As built': counted or timed here, whatever the weights.": [
-            *size_rows(evidence, study, published),
+            *size_rows(evidence, read_counts(tables_dir, study), published),
             *speed_rows(evidence, published),
         ],
         "Behaviour over time and ablation.": [
@@ -238,23 +238,38 @@ def margin_over_protocols(
     return rows_over_protocols(claim, measured, printed, calibrations, MARGIN_RULE, gap_of(evidence, *pair))
 
 
-def size_rows(evidence: Evidence, study: dict[str, Any], published: pd.DataFrame) -> list[dict[str, str]]:
+def read_counts(tables_dir: Path, study: dict[str, Any]) -> pd.DataFrame:
+    """Read what was counted of the study's models, by model; nothing in a folder of an earlier version.
+
+    Raises
+    ------
+    DataError
+        A model has changed since it was counted.
+    """
+    path = tables_dir / "counts.csv"
+    counts = read_table(path, COUNTS) if path.exists() else COUNTS.empty()
+    for row in counts.itertuples():
+        if row.spec_hash != spec_hash(study.get("models", {}).get(row.model)):
+            raise DataError(f"{path}: model {row.model} has changed since it was counted")
+    return counts.set_index("model")
+
+
+def size_rows(evidence: Evidence, counts: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, str]]:
     """Return the parameters of every model and the operations of a Full HD frame."""
     rows = []
     weighted = evidence.frames[evidence.frames["column"] == "released_weights"]["model"].unique()
     kinds = (
-        ("parameters", "Parameters of {}", count_parameters_of, count_text, COUNT_RULE, "all trainable"),
+        ("parameters", "Parameters of {}", "parameters", count_text, COUNT_RULE, "all trainable"),
         (
-            *("gmac", "GMAC of {} per Full HD frame", count_gmac_of, "{:.1f}".format, GMAC_RULE),
+            *("gmac", "GMAC of {} per Full HD frame", "gmac_per_frame", "{:.1f}".format, GMAC_RULE),
             "output 1920x1080, biases not counted",
         ),
     )
-    for metric, claim, count, text, rule, protocol in kinds:
+    for metric, claim, column, text, rule, protocol in kinds:
         for model in SIZE_MODELS:
-            spec = study.get("models", {}).get(model)
             measured = []
-            if spec:
-                value = count(spec)
+            if model in counts.index:
+                value = float(counts.loc[model, column])
                 measured = [Measured("retrained", value, f"{text(value)} (as built)")]
                 if model in weighted:
                     measured.append(Measured("released_weights", value, text(value)))
@@ -264,24 +279,6 @@ def size_rows(evidence: Evidence, study: dict[str, Any], published: pd.DataFrame
             row = ledger_row(claim.format(name_of(model)), measured, printed, calibration, protocol, verdict)
             rows.append(row)
     return rows
-
-
-def count_parameters_of(spec: dict[str, Any]) -> float:
-    """Count the trainable numbers of a model, without giving them memory."""
-    import torch
-
-    from rlsp.models import build_model
-    from rlsp.models.complexity import count_parameters
-
-    with torch.device("meta"):
-        return float(count_parameters(build_model(spec)))
-
-
-def count_gmac_of(spec: dict[str, Any]) -> float:
-    """Count the multiply-accumulates of one Full HD frame, in units of 10^9."""
-    from rlsp.models.complexity import count_macs
-
-    return count_macs(spec, FULL_HD_LR) / 1e9
 
 
 def speed_rows(evidence: Evidence, published: pd.DataFrame) -> list[dict[str, str]]:

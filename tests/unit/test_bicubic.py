@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_degradations import BICUBIC
 
 from rlsp.data.degradation import degrade, phase
 from rlsp.errors import ConfigError
@@ -12,7 +13,6 @@ from rlsp.models.bicubic import Bicubic, bicubic_taps, upsample_bicubic
 
 pytestmark = pytest.mark.numerical
 
-BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 GAUSSIAN = {
     **{"kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0},
     **{"phase": 0, "boundary": "reflect", "rounding": "rint"},

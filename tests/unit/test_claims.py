@@ -8,6 +8,7 @@ from made_tables import made_cases
 
 from rlsp.columns import RUNTIME
 from rlsp.errors import DataError
+from rlsp.models.complexity import write_counts
 from rlsp.reporting.claims import CLAIM_COLUMNS, COLD_START_FRAMES, write_claims
 from rlsp.reporting.evidence import DEGRADATIONS, LEDGER_PROTOCOLS, VID4_FRAMES, Measured
 from rlsp.reporting.protocols import protocol_label
@@ -82,7 +83,9 @@ def released(levels=LEVELS, **changes):
 
 
 def ledger(folder, others=(), study=None, published=None):
-    write_claims(folder, study or {"study": "released", "models": {}}, others, published=published)
+    study = study or {"study": "released", "models": {}}
+    write_counts(study["models"], folder / "counts.csv")
+    write_claims(folder, study, others, published=published)
     table = pd.read_csv(folder / "claims.csv", keep_default_na=False)
     assert tuple(table.columns) == CLAIM_COLUMNS
     return table

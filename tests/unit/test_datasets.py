@@ -4,7 +4,8 @@ import signal
 import numpy as np
 import pytest
 import torch
-from made_trainings import GAUSSIAN, RECIPE, made_clips
+from made_degradations import BICUBIC, GAUSSIAN
+from made_trainings import RECIPE, made_clips
 
 from rlsp.data.degradation import degrade, phase
 from rlsp.errors import DataError
@@ -18,7 +19,6 @@ from rlsp.training.crops import (
 
 pytestmark = pytest.mark.numerical
 
-BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 
 AUGMENTATIONS = ("flip", "transpose", "reverse")
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from made_degradations import BICUBIC
 from scipy.ndimage import gaussian_filter
 
 from rlsp.data.clips import open_clips, read_manifest, write_clip
@@ -22,7 +23,6 @@ from rlsp.files import write_json
 
 pytestmark = pytest.mark.numerical
 
-BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 GAUSSIAN = {
     **{"kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0},
     **{"phase": 0, "boundary": "reflect", "rounding": "rint"},

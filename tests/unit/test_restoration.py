@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from made_degradations import GAUSSIAN
 
 from rlsp.color import to_8_bits
 from rlsp.data.clips import open_clips, pack_clip, read_manifest
@@ -14,12 +15,6 @@ from rlsp.models import build_model
 from rlsp.models.weights import save_weights
 
 pytestmark = pytest.mark.numerical
-
-GAUSSIAN = {
-    "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
-    "rounding": "rint",
-}  # fmt: skip
-BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 
 
 def smooth_clip(frames=5, height=64, width=80):

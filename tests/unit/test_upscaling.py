@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from made_degradations import BICUBIC, GAUSSIAN
 
 from rlsp.data import sources
 from rlsp.data.clips import list_frames, read_frames
@@ -17,11 +18,6 @@ from rlsp.models import build_model
 from rlsp.models.weights import load_weights, save_weights
 from rlsp.released import conversion
 
-GAUSSIAN = {
-    "kind": "gaussian", "scale": 4, "sigma": 1.5, "truncate": 4.0, "phase": 0, "boundary": "reflect",
-    "rounding": "rint",
-}  # fmt: skip
-BICUBIC = {"kind": "bicubic", "scale": 4, "boundary": "symmetric", "round_between_passes": True}
 # H.273: code of the matrix -> luma weights of red and blue
 LUMA_WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 LIMITED, FULL = 1, 2

@@ -3,6 +3,7 @@
 
 localrules:
     claims,
+    count,
 
 
 rule exactness:
@@ -24,9 +25,27 @@ rule exactness:
         "../scripts/exactness.py"
 
 
+rule count:
+    output:
+        STUDY.counts(),
+    log:
+        RESULTS / "logs/count.log",
+    conda:
+        "../../envs/rlsp.yaml"
+    params:
+        specs=STUDY.facts()["models"],
+        code=code_hash(
+            "models.complexity",
+            *architecture_modules(STUDY.facts()["models"].values()),
+        ),
+    script:
+        "../scripts/count.py"
+
+
 rule claims:
     input:
         rules.tables.output,
+        rules.count.output,
         published=PUBLISHED,
     output:
         report(
