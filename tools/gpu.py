@@ -223,9 +223,9 @@ def list_rates(table: Path) -> str:
 
 def print_summary(path: Path) -> None:
     """Print the summary as Markdown."""
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
-    for row in csv.DictReader(path.open(newline="")):
-        print("| " + " | ".join(row[column] for column in COLUMNS) + " |")
+    from rlsp.reporting.printing import markdown_table
+
+    print(markdown_table(list(csv.reader(path.open(newline="")))))
 
 
 def read_limit(text: str) -> tuple[str, float]:

@@ -6,7 +6,6 @@ products stay those of this processor.
 """
 
 import argparse
-import csv
 import os
 import platform
 import subprocess
@@ -20,6 +19,8 @@ from pathlib import Path
 import torch
 
 from rlsp.devices import describe_device
+from rlsp.files import write_rows
+from rlsp.reporting.printing import markdown_table
 
 # Level, its variables, and the levels of ATen that have it (torch.backends.cpu.get_cpu_capability) on x86-64.
 X86 = ("NO AVX", "DEFAULT", "AVX2", "AVX512")
@@ -76,9 +77,7 @@ def count_cases(report: Path) -> dict[str, object]:
 def print_table(rows: list[dict[str, object]]) -> None:
     """Print rows as Markdown."""
     columns = [column for column in COLUMNS if column != "device"]
-    print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
+    print(markdown_table([columns, *([str(row.get(column, "")) for column in columns] for row in rows)]))
 
 
 def main() -> None:
@@ -97,11 +96,7 @@ def main() -> None:
         for threads in args.threads:
             rows.append({"device": describe_device("cpu"), **run_tests(level, threads, args.arguments)})
             if args.output:
-                args.output.parent.mkdir(parents=True, exist_ok=True)
-                with args.output.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(rows)
+                write_rows(args.output, COLUMNS, rows)
     print_table(rows)
     sys.exit(1 if any(row["failures"] for row in rows) else 0)
 

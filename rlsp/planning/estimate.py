@@ -14,12 +14,10 @@ import pandas as pd
 from rlsp.columns import TRAINING_RATE, read_table
 from rlsp.config.architectures import PASSES
 from rlsp.config.datasets import archive_clips, read_shipped_table
-from rlsp.config.schema import ROOT
 from rlsp.config.study import Study
 from rlsp.errors import DataError
 from rlsp.files import read_json
 
-RATES = ROOT / "results" / "reference" / "training-rate"
 BYTES_PER_FLOW_PIXEL = 9  # two float32 and one bool for each pixel and pair of frames (rlsp.metrics.flow)
 # Height and width of downloaded pictures, which their lists of files do not tell: Vid4.
 PICTURE_SIZES = {

@@ -10,7 +10,7 @@ from rlsp.config.schema import ROOT
 from rlsp.config.study import Study
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
-from rlsp.reporting.printing import EMPTY, count_text, number_text, plural, spread_text
+from rlsp.reporting.printing import EMPTY, count_text, markdown_table, number_text, plural, spread_text
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
@@ -48,7 +48,7 @@ def released_block(folder: Path) -> str:
         "gaussian: sigma 1.5, gaussian-1.6: sigma 1.6, both sampled at phase 0. "
         f"From [{path}/tables/accuracy.csv]({path}/tables/accuracy.csv)."
     )
-    return f"{_markdown(rows)}\n\n{caption}"
+    return f"{markdown_table(rows)}\n\n{caption}"
 
 
 def authors_psnr(released: Path) -> dict[tuple[str, str, str], float]:
@@ -92,7 +92,7 @@ def study_block(folder: Path, authors: dict[tuple[str, str, str], float] | None 
         f"{_budget(folder, study)}. {AUTHORS if authors else ''}The four rows of the ablation are "
         f"{', '.join(study['ablation'])}. Times: median on {_device(timing)}. From [{path}/tables]({path}/tables)."
     )
-    return f"{_markdown(rows)}\n\n{caption}"
+    return f"{markdown_table(rows)}\n\n{caption}"
 
 
 def _cell(
@@ -125,7 +125,7 @@ def costs_block(files: list[Path], rates: Path) -> str:
         f"{'from measured training rates' if devices else 'no device was measured yet'}; GB: at most, nothing deleted, "
         "and more where clips of one's own or packages come on top."
     )
-    return f"{_markdown(rows)}\n\n{caption}"
+    return f"{markdown_table(rows)}\n\n{caption}"
 
 
 def rates_block(rates: Path) -> str:
@@ -167,7 +167,7 @@ def rates_block(rates: Path) -> str:
         "Plain: PNG files decoded for every crop, fp32, channels first, no reading ahead, same batch. Busy: "
         "part of the time in which the device does not wait for data."
     )
-    return f"{_markdown(rows)}\n\n{what} {' '.join(captions)}"
+    return f"{markdown_table(rows)}\n\n{what} {' '.join(captions)}"
 
 
 def speed_block(folder: Path) -> str:
@@ -201,7 +201,7 @@ def speed_block(folder: Path) -> str:
         f"From [{path}/tables/speed.csv]({path}/tables/speed.csv) and "
         f"[runtime.md]({path}/tables/runtime.md)."
     )
-    return f"{_markdown(rows)}\n\n{caption}"
+    return f"{markdown_table(rows)}\n\n{caption}"
 
 
 def precisions_block(folder: Path) -> str:
@@ -228,7 +228,7 @@ def precisions_block(folder: Path) -> str:
         f"On {first['device']}, {plural(first['threads'], 'thread')}. "
         f"From [{path}/tables/precisions.csv]({path}/tables/precisions.csv)."
     )
-    return f"{_markdown(rows)}\n\n{caption}"
+    return f"{markdown_table(rows)}\n\n{caption}"
 
 
 def _inputs(study: dict[str, Any], degradations: list[str]) -> str:
@@ -270,9 +270,3 @@ def _device(timing: pd.DataFrame) -> str:
     """Say on what and on which frames the shown times were measured."""
     row: Any = timing.iloc[0]
     return f"{row['device']}, {row['threads']} threads, LR {row['lr_width']}x{row['lr_height']}"
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

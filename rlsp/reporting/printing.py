@@ -1,7 +1,7 @@
 """Tables for people: cells as text, and whole tables as Markdown and LaTeX."""
 
 import io
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -70,10 +70,16 @@ def markdown_text(sections: list[Section]) -> str:
         out.write("\n" if number else "")
         out.write(f"{section.caption}\n\n")
         heads = [f"{name}<br>{group}" if group else name for group, name in section.heads]
-        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *section.rows]
-        for line in lines:
-            out.write("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n")
+        out.write(markdown_table([heads, *section.rows], is_numeric=True) + "\n")
     return out.getvalue()
+
+
+def markdown_table(rows: Sequence[Sequence[str]], *, is_numeric: bool = False) -> str:
+    """Return rows, the heads first, as a table in Markdown; numbers stand to the right of all but the first column."""
+    rule = "---:" if is_numeric else "---"
+    head, *body = rows
+    lines = [head, ["---", *[rule] * (len(head) - 1)], *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def tex_text(sections: list[Section], name: str) -> str:

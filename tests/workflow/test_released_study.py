@@ -100,4 +100,18 @@ def test_wrong_bytes_stop_it_and_the_right_ones_let_it_go_on(mirror, serve, tmp_
     assert (results / "report.html").stat().st_size > 100_000
 
 
+def test_a_mirror_of_the_first_frames_is_fetched(mirror, serve, tmp_path):
+    """What `make test-released` reads; a second run asks for nothing."""
+    command = [sys.executable, str(ROOT / "tools" / "fetch_mirror.py"), str(tmp_path / "mirror")]
+    for url in (serve(mirror), "http://127.0.0.1:9"):
+        done = subprocess.run(command, env={**os.environ, "RLSP_MIRROR": url}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    fetched = [path for path in sorted((tmp_path / "mirror").rglob("*")) if path.is_file()]
+    frames = [path for path in fetched if path.suffix == ".png" and "inputs" in path.parts]
+    assert len(frames) == 4 * 7
+    assert {"ckpt_rlsp_64.index"} <= {path.name for path in fetched}
+    for path in fetched:
+        assert path.read_bytes() == (mirror / path.relative_to(tmp_path / "mirror")).read_bytes()
+
+
 KINDS = ("released weights", "released frames")
