@@ -49,7 +49,7 @@ def pytest_ignore_collect(collection_path):
 
 def pytest_collection_modifyitems(items):
     """Begin with what takes long, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("workflow", "slow")))
+    items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("workflow", "slow")])
 
 
 def pytest_report_header():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_restoration import BICUBIC, GAUSSIAN, smooth_clip
+from made_degradations import BICUBIC, GAUSSIAN, smooth_clip
 
 from rlsp.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from rlsp.data.degradation import degrade

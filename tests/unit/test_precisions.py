@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from test_restoration import GAUSSIAN, smooth_clip
+from made_degradations import GAUSSIAN, smooth_clip
 
 from rlsp.color import rgb_to_y
 from rlsp.columns import PRECISIONS

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from made_degradations import GAUSSIAN
+from made_degradations import GAUSSIAN, smooth_clip
 
 from rlsp.color import to_8_bits
 from rlsp.data.clips import open_clips, pack_clip, read_manifest
@@ -15,15 +15,6 @@ from rlsp.models import build_model
 from rlsp.models.weights import save_weights
 
 pytestmark = pytest.mark.numerical
-
-
-def smooth_clip(frames=5, height=64, width=80):
-    rows, columns = np.mgrid[:height, :width]
-    waves = [
-        [128 + 90 * np.sin((columns + 2 * t) / 9 + c) * np.cos(rows / (11 + c)) for c in range(3)]
-        for t in range(frames)
-    ]
-    return np.moveaxis(np.array(waves), 1, -1).astype(np.uint8)
 
 
 def tiny_model(**spec):
