@@ -156,7 +156,7 @@ def restore_command(args: argparse.Namespace) -> None:
         degradation=study.degradation(run.degradation),
         threads=args.threads,
         device=args.device or study.restoring_device(run.id),
-        precision=args.precision or study.config["restore"]["precision"],
+        precision=args.precision or study.restoring_precision(run.id),
         trusted_arch=study.own_arch(run.id),
     )
 
@@ -353,9 +353,12 @@ def count_command(args: argparse.Namespace) -> None:
 
 def claims_command(args: argparse.Namespace) -> None:
     """Write the ledger of published claims from the tables of the released study and of others."""
+    from rlsp.models.complexity import write_counts
     from rlsp.reporting.claims import write_claims
 
     study = read_study(args)
+    if not study.counts().exists():
+        write_counts(study.facts()["models"], study.counts())
     write_claims(study.tables(), study.facts(), [folder / "tables" for folder in args.others])
     print(study.tables() / "claims.md")
 

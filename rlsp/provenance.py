@@ -17,11 +17,14 @@ from rlsp.errors import ConfigError
 from rlsp.files import write_json
 
 PACKAGE = Path(__file__).resolve().parent
-# Nothing of these decides a result but through values that jobs take as params: errors, plain files, what a study says,
-# where clips are fetched from, and what starts the work.
-NO_PART = (
-    "errors", "files", "provenance", "processors", "config", "cli", "jobs", "data.sources", "data.download",
-    "data.archives", "data.staging", "training.lease",
+# Nothing of these decides a result but through values that jobs take as params: errors, plain files, the names of
+# columns, what a study says, where clips are fetched from, and what starts the work.
+NO_PART = tuple(
+    f"rlsp.{name}"
+    for name in (
+        "errors", "files", "columns", "provenance", "processors", "config", "cli", "jobs", "data.sources",
+        "data.download", "data.archives", "data.staging", "training.lease",
+    )
 )  # fmt: skip
 # LR clips that the same code made before it was hashed in this way are not made again: its hash now, its hash then.
 KEPT = {"d3bc3ffd8de5": "b66dab1ecf32"}
@@ -59,12 +62,12 @@ def code_hash(*roots: str) -> str:
     """Hash the code that a result depends on: modules, and all of this package that they import.
 
     What counts is the syntax tree without docstrings, so that comments and layout change nothing; imports inside
-    functions count too. `NO_PART` is left out.
+    functions count too. `NO_PART` is left out, and so is what a user's own module imports of his own.
 
     Parameters
     ----------
     *roots : str
-        Modules of this package such as ``"evaluation.scoring"``, by their full names also those of others.
+        Full names of modules, such as ``"rlsp.evaluation.scoring"``.
 
     Returns
     -------
@@ -80,16 +83,10 @@ def code_hash(*roots: str) -> str:
 
 def imported_modules(*roots: str) -> list[str]:
     """List modules with all of this package that they import, by their full names; see :func:`code_hash`."""
-    prefix = f"{PACKAGE.name}."
-    waiting = [
-        root if root.startswith(prefix) or _own_file(prefix + root) is None else prefix + root
-        for root in roots
-    ]
-    found: set[str] = set()
+    waiting, found = list(roots), set()
     while waiting:
         name = waiting.pop()
-        inner = name.removeprefix(prefix)
-        if name not in found and not any(inner == part or inner.startswith(f"{part}.") for part in NO_PART):
+        if name not in found and not any(name == part or name.startswith(f"{part}.") for part in NO_PART):
             found.add(name)
             waiting += _read_code(name)[1]
     return sorted(found)
@@ -109,19 +106,21 @@ def _read_code(module: str) -> tuple[str, tuple[str, ...]]:
     if file is None:
         return "unknown", ()
     tree = ast.parse(file.read_bytes())
-    imports: set[str] = set()
+    named: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
-            inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            imports |= {name for name in {node.module, *inside} if name != PACKAGE.name and _own_file(name)}
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    imports = {name for name in named if name.startswith(f"{PACKAGE.name}.") and _own_file(name)}
     return hashlib.sha256("\n".join(_shape(tree)).encode()).hexdigest(), tuple(sorted(imports))
 
 
 def _find_file(module: str) -> Path | None:
-    """File of a module of the user's own; nothing of it is run."""
+    """File of a module of the user's own; packages that it lies in are imported, it is not."""
     try:
         found = find_spec(module)
-    except (ImportError, ValueError):
+    except Exception:  # of a package of the user's: what is wrong is said when the model is built
         return None
     return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
 

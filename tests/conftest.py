@@ -114,7 +114,7 @@ def mirror():
 
 @pytest.fixture
 def manifests(tmp_path):
-    """Manifests of made clips, as `rlsp.training.train` takes them."""
+    """Manifests of made clips, as `rlsp.training.TrainingJob` takes them."""
     sides = zip(("lr", "hr"), made_clips(), strict=True)
     lr, hr = (write_clips(tmp_path / kind, clips) for kind, clips in sides)
     return {"lr_manifests": [lr], "hr_manifests": [hr]}

@@ -60,6 +60,7 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
         if f"<!-- begin {name} -->" in text:
             text = _fill_block(text, name, make())
     text = _fill_number(text, "demo-minutes", minutes(demo))
+    text = _fill_number(text, "demo-device", pd.read_csv(demo / "tables" / "runtime.csv")["device"].iloc[0])
     text = _fill_number(text, "released-minutes", minutes(released))
     return _fill_number(text, "full-hd-minutes", minutes(full_hd))
 

@@ -1,4 +1,4 @@
-"""Configuration: reading, checking, defaults, and the runs it expands to."""
+"""Configuration: reading, checking against the schema, defaults."""
 
 import copy
 import difflib

@@ -419,6 +419,10 @@ class Study:
         """Device that a run is restored on; interpolation needs no GPU."""
         return "cpu" if self.runs[run_id].kind == "interpolation" else self.config["device"]
 
+    def restoring_precision(self, run_id: str) -> str:
+        """Precision that a run is restored in; interpolation, on the CPU, knows one only."""
+        return "fp32" if self.runs[run_id].kind == "interpolation" else self.config["restore"]["precision"]
+
     def restoring_gpus(self, run_id: str) -> int:
         """GPUs that restoring a run asks for."""
         return 0 if self.restoring_device(run_id) == "cpu" else self.gpus

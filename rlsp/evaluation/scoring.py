@@ -107,7 +107,7 @@ def score_dataset(
     flow_manifest : Path or None
         Manifest of :func:`rlsp.data.flow.write_flow_dataset`; needed for warp_error only.
     table_path : Path
-        CSV to write: columns :data:`COLUMNS`, rows sorted by clip, frame, crop. Numbers in full precision;
+        CSV to write: columns :data:`rlsp.columns.SCORES`, rows sorted by clip, frame, crop. Numbers in full precision;
         the PSNR of identical frames is ``inf``. It appears under its name only when complete.
     labels : mapping
         One value for each name in :data:`rlsp.columns.RUN`, written as they are; run and dataset must be those of the

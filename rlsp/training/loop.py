@@ -77,7 +77,7 @@ class Trainer:
         self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
         self.folder, self.device, self.workers = folder, device, workers
         self.group, self.validation = group or Group(device=device), validation
-        self.code = ["training.job", *architecture_modules([spec["model"]])]
+        self.code = ["rlsp.training.job", *architecture_modules([spec["model"]])]
         self.checkpoint = Checkpoint(folder, spec_hash([spec, data]), code_hash(*self.code))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know

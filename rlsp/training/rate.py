@@ -116,11 +116,11 @@ def measure_rates(
     Parameters
     ----------
     trainings : list of (str, dict, list of Path, list of Path)
-        Name of the model, specification as :func:`rlsp.training.train` takes it, manifests of HR and of LR.
+        Name of the model, specification as :class:`rlsp.training.TrainingJob` takes it, manifests of HR and of LR.
     device : str
         "auto", "cpu" or "cuda".
     workers, resident
-        See :func:`rlsp.training.train`; of the loop that is not plain.
+        See :class:`rlsp.training.TrainingJob`; of the loop that is not plain.
     seconds : float
         Time of each loop in a round, after a warm-up; it does three steps at least.
     rounds : int
@@ -164,7 +164,7 @@ def gmac_per_step(spec: dict[str, Any]) -> float:
 
 
 def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers: int, resident: str) -> Loop:
-    """Set up this package's loop, as :func:`rlsp.training.train` does."""
+    """Set up this package's loop, as :class:`rlsp.training.Trainer` does."""
     recipe = spec["recipe"]
     recipe = recipe | {"precision": native_precision(recipe["precision"], device)}
     warn_if_emulated(recipe["precision"], device)

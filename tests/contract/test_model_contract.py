@@ -8,6 +8,7 @@ from made_trainings import RECIPE
 
 from rlsp.config.architectures import ARCHITECTURES
 from rlsp.devices import matrix_precision
+from rlsp.errors import ConfigError
 from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
@@ -138,17 +139,18 @@ def test_scaling_the_output_layer_changes_the_output_or_is_refused(name):
 
 
 @every_model
-def test_it_is_built_from_its_entry_alone(name):
-    """A key that a class does not know is refused by its name."""
-    with pytest.raises(Exception, match="filers"):
+def test_a_key_that_it_does_not_know_is_refused(name):
+    with pytest.raises(ConfigError, match="filers"):
         build_model({**SPECS[name], "filers": 3})
 
 
 @pytest.mark.gpu
 @every_model
 def test_cpu_and_gpu_agree(name):
-    model, clip = small(name), noise(3, 16, 16)
+    """Over a clip long enough for what is carried on to drift; grey levels."""
+    larger = {"layers": 7, "filters": 32} if SPECS[name]["arch"] == "rlsp" else {}
+    model, clip = small(name, **larger), noise(8, 32, 32)
     on_cpu = model(clip).detach()
     with matrix_precision("fp32"):
         on_gpu = model.cuda()(clip.cuda()).detach().cpu()
-    torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=0.05)
+    torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=0.001 if name == "bicubic" else 0.05)

@@ -1,5 +1,6 @@
 """Which change of the code makes which results again: on a copy of the package that is changed."""
 
+import json
 import re
 import shutil
 
@@ -11,15 +12,15 @@ from rlsp.provenance import code_hash, imported_modules
 
 # What the rules of the workflow hash.
 RULES = {
-    "degrade": ["data.degradation"],
-    "flow": ["data.flow"],
-    "train rlsp": ["training.job", "models.rlsp"],
-    "train duf": ["training.job", "models.duf"],
-    "restore rlsp": ["inference.restoration", "models.rlsp"],
-    "restore bicubic": ["inference.restoration", "models.bicubic"],
-    "score": ["evaluation.scoring"],
-    "time rlsp": ["timing.tables", "models.rlsp"],
-    "tables": ["reporting.tables"],
+    "degrade": ["rlsp.data.degradation"],
+    "flow": ["rlsp.data.flow"],
+    "train rlsp": ["rlsp.training.job", "rlsp.models.rlsp"],
+    "train duf": ["rlsp.training.job", "rlsp.models.duf"],
+    "restore rlsp": ["rlsp.inference.restoration", "rlsp.models.rlsp"],
+    "restore bicubic": ["rlsp.inference.restoration", "rlsp.models.bicubic"],
+    "score": ["rlsp.evaluation.scoring"],
+    "time rlsp": ["rlsp.timing.tables", "rlsp.models.rlsp"],
+    "tables": ["rlsp.reporting.tables"],
 }
 
 
@@ -54,6 +55,7 @@ def changed(tmp_path, monkeypatch):
         ("config/study.py", None, "\n\ndef new_key() -> int:\n    return 1\n"),
         ("errors.py", None, "\nNEW = 1\n"),
         ("cli.py", None, "\nNEW = 1\n"),
+        ("columns.py", None, "\nNEW = 1\n"),
     ],
 )
 def test_nothing_is_made_again(changed, file, before, after):
@@ -87,17 +89,41 @@ def test_the_switch_of_tf32_changes_timings(changed):
 def test_a_class_of_the_users_own_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_models.py").write_text("LAYERS = 3\n")
-    before = code_hash("training.job", "my_models")
+    before = code_hash("rlsp.training.job", "my_models")
     provenance._read_code.cache_clear()
     (tmp_path / "my_models.py").write_text("LAYERS = 4\n")
-    assert code_hash("training.job", "my_models") != before
+    assert code_hash("rlsp.training.job", "my_models") != before
     provenance._read_code.cache_clear()
     assert len(code_hash("no.such.module")) == 12
+
+
+@pytest.mark.parametrize("name", ["files", "config.nets", "models.rlsp"])
+def test_a_class_of_the_users_own_may_have_the_name_of_a_module_of_ours(tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = (tmp_path / name.replace(".", "/")).with_suffix(".py")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("LAYERS = 3\n")
+    provenance._read_code.cache_clear()
+    before = code_hash("rlsp.inference.restoration", name)
+    provenance._read_code.cache_clear()
+    path.write_text("LAYERS = 4\n")
+    assert code_hash("rlsp.inference.restoration", name) != before
+    provenance._read_code.cache_clear()
+
+
+def test_the_report_counts_what_its_notebook_imports():
+    notebook = json.loads((ROOT / "notebooks" / "report.ipynb").read_text())
+    code = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    imports = set(re.findall(r"^from (rlsp\.[\w.]+) import", code, re.MULTILINE))
+    rule = (ROOT / "workflow" / "rules" / "report.smk").read_text().partition("rule report:")[2]
+    counted = imported_modules(*re.findall(r'"(rlsp\.[\w.]+)"', rule))
+    left_out = {name for name in imports if name not in counted}
+    assert imports and all(name.startswith(provenance.NO_PART) for name in left_out)
 
 
 def test_the_rules_of_the_workflow_name_modules_that_there_are():
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
     calls = re.findall(r"code_hash\(([^*)]*)", text)
     named = {name for call in calls for name in re.findall(r'"([\w.]+)"', call)}
-    assert len(calls) >= 14 and {roots[0] for roots in RULES.values()} - {"training.job"} <= named
-    assert all(f"rlsp.{name}" in imported_modules(name) for name in named)
+    assert len(calls) >= 14 and {roots[0] for roots in RULES.values()} <= named
+    assert all(name in imported_modules(name) and provenance._own_file(name) for name in named)

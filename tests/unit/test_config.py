@@ -327,3 +327,16 @@ def test_one_shot_is_for_training_or_for_testing(demo):
         Study(changed(recipe, ["runs", 0, "train_set"], "city-train"))
     apart = changed(recipe, ["datasets", "city-test", "shots"], {"b": [150, 165]})
     assert Study(changed(apart, ["runs", 0, "train_set"], "city-train")).runs
+
+
+def test_interpolation_is_restored_on_the_cpu_in_fp32(demo):
+    """Whatever the study restores its models in: a processor need not have it."""
+    study = Study(demo | {"device": "cuda", "restore": {"precision": "tf32"}})
+    (bicubic,) = study.runs_of("interpolation")
+    trained = study.runs_of("trained")[0].id
+    asked = [
+        (study.restoring_device(run), study.restoring_precision(run), study.restoring_gpus(run))
+        for run in (bicubic.id, trained)
+    ]
+    assert asked == [("cpu", "fp32", 0), ("cuda", "tf32", 1)]
+    assert study.restored_from(bicubic.id) == [] and study.restored_from(trained) == [study.weights(trained)]

@@ -92,7 +92,7 @@ rule degrade:
     threads: 2
     params:
         spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
-        code=code_hash("data.degradation"),
+        code=code_hash("rlsp.data.degradation"),
     script:
         "../scripts/degrade.py"
 
@@ -120,7 +120,7 @@ rule compare_lr:
             STUDY.official_lr(wildcards.dataset)["download"]
         ),
         # nothing less, as the archive may have to be fetched again
-        code=code_hash("data.degradation"),
+        code=code_hash("rlsp.data.degradation"),
     script:
         "../scripts/compare_lr.py"
 
@@ -136,6 +136,6 @@ rule flow:
         "../../envs/rlsp.yaml"
     threads: 2
     params:
-        code=code_hash("data.flow"),
+        code=code_hash("rlsp.data.flow"),
     script:
         "../scripts/flow.py"

@@ -22,11 +22,11 @@ rule restore:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
         ),
-        precision=STUDY.config["restore"]["precision"],
+        precision=lambda wildcards: STUDY.restoring_precision(wildcards.run),
         device=lambda wildcards: STUDY.restoring_device(wildcards.run),
         arch=lambda wildcards: STUDY.own_arch(wildcards.run),
         code=lambda wildcards: code_hash(
-            "inference.restoration", *STUDY.code_of(wildcards.run)
+            "rlsp.inference.restoration", *STUDY.code_of(wildcards.run)
         ),
     script:
         "../scripts/restore.py"
@@ -65,7 +65,7 @@ rule score:
     params:
         labels=lambda wildcards: STUDY.labels(wildcards.run, wildcards.dataset),
         crops=STUDY.config["score"]["crops"],
-        code=code_hash("evaluation.scoring"),
+        code=code_hash("rlsp.evaluation.scoring"),
     script:
         "../scripts/score.py"
 
@@ -93,7 +93,7 @@ rule compare_precisions:
         long_clip=STUDY.config["precisions"]["long_clip"],
         device=STUDY.config["device"],
         code=code_hash(
-            "evaluation.precisions", *STUDY.code_of(*STUDY.compared_precisions())
+            "rlsp.evaluation.precisions", *STUDY.code_of(*STUDY.compared_precisions())
         ),
     script:
         "../scripts/compare_precisions.py"

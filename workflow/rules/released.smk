@@ -20,7 +20,7 @@ rule exactness:
         "../../envs/rlsp.yaml"
     params:
         full_frames=STUDY.full_frames(),
-        code=code_hash("released.exactness"),
+        code=code_hash("rlsp.released.exactness"),
     script:
         "../scripts/exactness.py"
 
@@ -35,7 +35,7 @@ rule count:
     params:
         specs=STUDY.facts()["models"],
         code=code_hash(
-            "models.complexity",
+            "rlsp.models.complexity",
             *architecture_modules(STUDY.facts()["models"].values()),
         ),
     script:
@@ -59,6 +59,6 @@ rule claims:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=code_hash("reporting.claims"),
+        code=code_hash("rlsp.reporting.claims"),
     script:
         "../scripts/claims.py"

@@ -26,7 +26,7 @@ rule collect:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=code_hash("reporting.tables"),
+        code=code_hash("rlsp.reporting.tables"),
     script:
         "../scripts/collect.py"
 
@@ -78,7 +78,7 @@ rule tables:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.facts(),
-        code=code_hash("reporting.tables"),
+        code=code_hash("rlsp.reporting.tables"),
     script:
         "../scripts/tables.py"
 
@@ -99,7 +99,7 @@ rule figures:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=code_hash("reporting.figures"),
+        code=code_hash("rlsp.reporting.figures"),
     script:
         "../scripts/figures.py"
 
@@ -125,7 +125,7 @@ rule pictures:
         "../../envs/rlsp.yaml"
     params:
         entries=STUDY.picture_inputs(),
-        code=code_hash("reporting.pictures"),
+        code=code_hash("rlsp.reporting.pictures"),
     script:
         "../scripts/pictures.py"
 
@@ -151,8 +151,10 @@ rule report:
         study=STUDY.name,
         results=RESULTS,
         code=code_hash(
-            "reporting.report",
-            "training.job",
+            "rlsp.reporting.report",
+            "rlsp.reporting.blocks",
+            "rlsp.reporting.wide",
+            "rlsp.training.job",
             *STUDY.code_of(*(run.id for run in STUDY.runs_of("trained"))),
         ),
     script:

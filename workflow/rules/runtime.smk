@@ -19,7 +19,7 @@ rule time:
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
         code=code_hash(
-            "timing.tables", *architecture_modules(STUDY.timed_models().values())
+            "rlsp.timing.tables", *architecture_modules(STUDY.timed_models().values())
         ),
     script:
         "../scripts/time.py"
@@ -42,7 +42,7 @@ rule sweep:
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
         code=code_hash(
-            "timing.sweep", *architecture_modules(filter(None, [STUDY.swept_model()]))
+            "rlsp.timing.sweep", *architecture_modules(filter(None, [STUDY.swept_model()]))
         ),
     script:
         "../scripts/sweep.py"
