@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 # Further configuration files that change the study's, such as one with your own folders.
 CONFIGS ?=
-# Parts of make gpu, and study files for it instead of config/gpu.yaml.
+# Parts of make gpu, and study files for it instead of config/gpu-session.yaml.
 PARTS ?=
 GPU_STUDIES ?=
 # Tests run in this many processes.

@@ -245,13 +245,11 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(LIMITS)} (default: all)")
     parser.add_argument(
-        "--study", type=Path, action="append", metavar="FILE", help="default: config/gpu.yaml"
+        "--study", type=Path, action="append", metavar="FILE", help="default: config/gpu-session.yaml"
     )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
     parser.add_argument("--limit", type=read_limit, action="append", default=[], metavar="PART=SECONDS")
-    parser.add_argument(
-        "--output", type=Path, default=Path("results") / "make-gpu", help="default: results/make-gpu"
-    )
+    parser.add_argument("--output", type=Path, default=Path("results") / "gpu", help="default: results/gpu")
     parser.add_argument(
         "--tiny", action="store_true", help="measure as little as possible, to see that it runs"
     )
@@ -273,7 +271,7 @@ def main() -> None:
         with claim_device(args.device) as where:  # given back at once: the parts take it themselves
             name = describe_device(where)
         folder = args.output.resolve() / device_folder(name)
-        studies = [path.resolve() for path in args.study or [ROOT / "config" / "gpu.yaml"]]
+        studies = [path.resolve() for path in args.study or [ROOT / "config" / "gpu-session.yaml"]]
         os.chdir(ROOT)  # data and results of a study lie in the folder in which it is run
         session = Session(studies, args.device, folder, tiny=args.tiny)
         provenance = {**describe_environment(), "device": name}

@@ -1,7 +1,7 @@
 """Make a folder that runs on a bare GPU machine: the sources, some clips, a few wheels, no weights.
 
-``python tools/gpu.py --study config/gpu.yaml --study clips.yaml`` then runs there; without clips of one's own leave the
-second study out: the training clips are made from photographs inside scikit-image.
+``python tools/gpu.py --study config/gpu-session.yaml --study clips.yaml`` then runs there; without clips of one's own
+leave the second study out: the training clips are made from photographs inside scikit-image.
 """
 
 import argparse

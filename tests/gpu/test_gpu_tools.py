@@ -43,7 +43,7 @@ def pack(target, *arguments, check=True):
 
 
 def summary(folder):
-    (path,) = folder.glob("results/make-gpu/*/summary.csv")
+    (path,) = folder.glob("results/gpu/*/summary.csv")
     return {(row["part"], row["what"]): (row["status"], row["result"]) for row in csv.DictReader(path.open())}
 
 
@@ -113,7 +113,7 @@ def test_every_part_runs_on_a_bare_machine(little):
     assert re.fullmatch(r"rlsp-2-8 \d+\.\d steps/s", rows["rates", "rlsp rate"][1])
     assert rows["training", RUN][1].startswith("step 40 of 40, ")
     assert f"| training | {RUN} | ok |" in printed and "| times | rlsp time | ok |" in printed
-    (folder,) = (little / "results" / "make-gpu").iterdir()
+    (folder,) = (little / "results" / "gpu").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "summary.csv", "provenance.json", "runtime.csv", "runtime-cases.csv", "training_rate.csv", "tests.log",
         "times.log", "rates.log", "training.log", "training",
@@ -123,7 +123,7 @@ def test_every_part_runs_on_a_bare_machine(little):
 
 def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
     command = ["tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
-    output, steps = tmp_path / "results" / "make-gpu", []
+    output, steps = tmp_path / "results" / "gpu", []
     for _ in range(6):  # a busy machine may need the whole limit for its imports
         run(little, *command, "--limit", "training=7", "--output", str(output))
         status, result = summary(tmp_path)["training", RUN]
@@ -142,7 +142,7 @@ def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
 
 def test_stopped_itself_it_stops_its_part_which_saves(little, tmp_path):
     """As `timeout` or a scheduler stops it."""
-    output = tmp_path / "results" / "make-gpu"
+    output = tmp_path / "results" / "gpu"
     command = [sys.executable, "tools/gpu.py", "training", "--device", "cpu", "--study", "endless.yaml"]
     state = little / "results" / "endless" / "training"
     before = {path: path.stat().st_mtime_ns for path in state.glob("*/state.pt")}
@@ -180,11 +180,11 @@ def test_outcomes_are_counted_with_and_without_workers(tmp_path):
 
 def test_a_part_at_its_limit_is_named_and_the_others_go_on(little, tmp_path):
     command = ["tools/gpu.py", "times", "rates", "--tiny", "--device", "cpu", "--study", "little.yaml"]
-    output = ["--output", str(tmp_path / "results" / "make-gpu")]
+    output = ["--output", str(tmp_path / "results" / "gpu")]
     printed = run(little, *command, "--limit", "times=0.5", *output)
     assert "| times | rlsp time | stopped at its limit |" in printed
     assert "| rates | rlsp rate | ok |" in printed
-    (folder,) = (tmp_path / "results" / "make-gpu").iterdir()
+    (folder,) = (tmp_path / "results" / "gpu").iterdir()
     table = folder / "runtime-cases.csv"
     table.write_text("status\nok\n")
     os.utime(table, (0, 0))  # of an earlier run

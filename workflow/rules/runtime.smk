@@ -42,7 +42,8 @@ rule sweep:
         timing=STUDY.config["runtime"],
         device=STUDY.config["device"],
         code=code_hash(
-            "rlsp.timing.sweep", *architecture_modules(filter(None, [STUDY.swept_model()]))
+            "rlsp.timing.sweep",
+            *architecture_modules(filter(None, [STUDY.swept_model()])),
         ),
     script:
         "../scripts/sweep.py"
