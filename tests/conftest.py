@@ -11,14 +11,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers share the cores; before
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 import pytest
-import torch
-from filelock import FileLock
-from made_trainings import made_clips, write_clips
-from snakemake_runs import new_folder, planned, snakemake
 
-from rlsp import clock
-from rlsp.devices import available_precisions
-from rlsp.timing import hardware
+# PyTorch and what uses it are imported below: the process that hands out the tests does without.
 
 # Test files that cannot even be imported without a package, which a bare GPU machine may lack.
 NEEDED = {
@@ -59,6 +53,10 @@ def pytest_report_header():
 
 def pytest_runtest_setup(item):
     """Skip what this machine cannot do, asking the same function as the product."""
+    import torch
+
+    from rlsp.devices import available_precisions
+
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     if item.get_closest_marker("workflow") and not is_installed("snakemake"):
@@ -72,6 +70,8 @@ def pytest_runtest_setup(item):
 @pytest.fixture(autouse=True)
 def threads():
     """Threads as they were: a training sets its recipe's, in this process too."""
+    import torch
+
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -80,6 +80,9 @@ def threads():
 @pytest.fixture
 def quick_ceilings(monkeypatch):
     """Measure what the device can do by few and small products."""
+    from rlsp import clock
+    from rlsp.timing import hardware
+
     monkeypatch.setattr(hardware, "MATRIX_SIDES", {"cpu": (64, 128)})
     monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (32,)})
     monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
@@ -91,6 +94,9 @@ def quick_ceilings(monkeypatch):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A folder in which the tiny study has been run, once for all workers; to be read, not to be changed."""
+    from filelock import FileLock
+    from snakemake_runs import new_folder, planned, snakemake
+
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder = root / "finished" / "clone"
@@ -115,6 +121,8 @@ def mirror():
 @pytest.fixture
 def manifests(tmp_path):
     """Manifests of made clips, as `rlsp.training.TrainingJob` takes them."""
+    from made_trainings import made_clips, write_clips
+
     sides = zip(("lr", "hr"), made_clips(), strict=True)
     lr, hr = (write_clips(tmp_path / kind, clips) for kind, clips in sides)
     return {"lr_manifests": [lr], "hr_manifests": [hr]}

@@ -92,6 +92,7 @@ def test_autocast_gives_a_loss_in_float32_and_every_weight_a_finite_gradient(nam
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), weight
 
 
+@pytest.mark.slow
 @every_trained_model
 def test_the_same_seed_trains_the_same_weights(name, tmp_path):
     hr = {"a": noise(9, 32, 32, n=1)[0].movedim(1, -1).numpy().astype(np.uint8)}

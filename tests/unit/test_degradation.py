@@ -79,6 +79,7 @@ def imresize(picture, scale, boundary, round_between_passes):
     return [[to_8_bits(value) for value in row] for row in rows], ties
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round_between_passes", [True, False])
 @pytest.mark.parametrize("boundary", ["symmetric", "replicate"])
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_bad_file_is_named_and_the_others_are_kept(server, tmp_path, fault, mess
     assert is_whole(tmp_path, "b") and len(server.requests) == 4
 
 
+@pytest.mark.slow
 def test_busy_server_is_asked_again_when_it_says(server, tmp_path):
     server.faults["a"] = [503]
     fetch(server, tmp_path, "a")
@@ -236,6 +237,7 @@ download.fetch_files(items, Path(folder), timeout=(1, 20), workers=1, progress=F
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_killed_half_way_and_run_again(server, tmp_path, kind):
     server.faults["b"] = ["stall"]

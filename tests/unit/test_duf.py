@@ -332,6 +332,7 @@ RECIPE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "context"), [("rgb", "real"), ("y", "replicate")])
 def test_the_trainer_fits_a_clip(tmp_path, output, context):
     row, column, color = np.indices((32, 32, 3))

@@ -257,6 +257,7 @@ def test_loss_of_a_single_frame_has_no_flow():
     torch.testing.assert_close(model.loss(lr, hr), torch.mean((model(lr) - hr) ** 2))
 
 
+@pytest.mark.slow
 def test_the_flow_learns_where_content_comes_from():
     """The clip moves one LR pixel to the right a frame: frame t is frame t-1 fetched one pixel to its left."""
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 """Which part of the package may import which: only from those before it, imports inside functions included."""
 
 import ast
+from functools import cache
 
 import pytest
 
@@ -25,9 +26,14 @@ def module_name(path):
 MODULES = {module_name(path): path for path in FILES}
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imported(path, *, at_import=False):
     """List the modules of this package that a file imports."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     nodes = tree.body if at_import else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -86,7 +92,7 @@ def heavy_modules():
                 and any(alias.name.split(".")[0] == "torch" for alias in node.names)
             )
             or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch")
-            for node in ast.parse(path.read_text()).body
+            for node in parsed(path).body
         )
     }
 

@@ -216,6 +216,7 @@ class Unrecordable(VideoModel):
         return self.weight * torch.full((n, 1, 4 * h, 4 * w), level, device=frames.device), level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["network", "rgb8"])
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.precision("bf16"))])
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ with hold_lease(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_holder_on_this_machine_is_replaced_at_once(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -108,6 +109,7 @@ def test_a_holder_of_another_machine_whose_heart_beats_is_refused(tmp_path):
     assert leases(tmp_path) == ["lease-1.json"]
 
 
+@pytest.mark.slow
 def test_a_dead_holder_of_another_machine_is_waited_for_and_replaced(tmp_path):
     held_by(tmp_path)
     started = time.monotonic()
@@ -116,6 +118,7 @@ def test_a_dead_holder_of_another_machine_is_waited_for_and_replaced(tmp_path):
         assert leases(tmp_path) == ["lease-2.json"]
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_wrong_makes_nobody_immortal(tmp_path):
     path = held_by(tmp_path)
     os.utime(path, (time.time() + 9999, time.time() + 9999))
@@ -130,6 +133,7 @@ def test_an_old_heartbeat_is_not_waited_for(tmp_path):
         assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("restarts", "waits"), [("1", False), ("0", True)])
 def test_the_same_slurm_job_started_again_need_not_wait(tmp_path, monkeypatch, restarts, waits):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
@@ -140,6 +144,7 @@ def test_the_same_slurm_job_started_again_need_not_wait(tmp_path, monkeypatch, r
         assert (time.monotonic() - started > 0.8) == waits
 
 
+@pytest.mark.slow
 def test_a_damaged_lease_is_waited_for_like_any_other(tmp_path):
     (tmp_path / "lease-1.json").write_text('{"host": "no')
     with hold_lease(tmp_path, **QUICK) as lease:

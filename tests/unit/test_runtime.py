@@ -110,6 +110,7 @@ def test_every_sample_is_kept_with_what_it_belongs_to(tmp_path, quick_ceilings):
     assert (large["lr_height"], large["lr_width"]) == ("16", "24")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "second, ceiling",
     [

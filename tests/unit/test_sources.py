@@ -114,6 +114,7 @@ def test_one_file_is_taken_out_of_a_package(tmp_path, wheels):
     assert sorted(file.name for file in (tmp_path / "film").iterdir()) == ["film.mpg", "manifest.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -226,6 +226,7 @@ def test_measured_points_are_filled_those_with_a_published_psnr_hollow_and_the_p
     assert HOLLOW in texts_of(figure)
 
 
+@pytest.mark.slow
 def test_names_stand_beside_the_points_and_sizes_are_joined():
     figure = drawn(frames(FRAMES), times(), study_of(), read_published())
     texts = texts_of(figure)
@@ -251,6 +252,7 @@ def test_where_names_do_not_fit_a_legend_has_them():
     assert [text.get_text() for text in legend.get_texts()] == [model for model, *_ in rows]
 
 
+@pytest.mark.slow
 def test_interpolation_that_was_not_timed_is_a_line():
     baseline = [("bicubic.gaussian", "bicubic", "interpolation", None, None, "gaussian", 23.6)]
     scores = pd.concat([made_scores(baseline, clips=[("vid4", "walk", 6)]), frames(FRAMES)])
@@ -299,6 +301,7 @@ def test_a_long_name_slides_into_the_panel_above_its_point():
     assert not box.contains(*axis.transData.transform((2.0, 1.0)))
 
 
+@pytest.mark.slow
 def test_the_title_of_a_lone_panel_is_not_cut():
     figure = drawn(frames(FRAMES), times(), study_of(), None, None)
     assert len(figure.axes) == 1

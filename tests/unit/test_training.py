@@ -172,6 +172,7 @@ def test_damaged_checkpoint_is_named(manifests, tmp_path, monkeypatch):
         run_training(manifests, tmp_path, "run")
 
 
+@pytest.mark.slow
 def test_one_clip_overfits(manifests, tmp_path):
     """A smooth clip that moves is learnt far better than the nearest-neighbour picture it starts from."""
     rows, columns = np.mgrid[:64, :64]
