@@ -5,7 +5,10 @@ import re
 import pandas as pd
 import pytest
 from made_tables import write_made
+from tool import load_tool
 
+from rlsp.errors import DataError
+from rlsp.files import write_json
 from rlsp.reporting.blocks import precisions_block, rates_block, speed_block, study_block
 
 
@@ -86,3 +89,14 @@ def test_differences_of_precisions_are_means_and_extremes_of_clips(tmp_path):
     assert "On laptop, 2 threads." in block
     table.iloc[:0].to_csv(tmp_path / "tables" / "precisions.csv", index=False)
     assert precisions_block(tmp_path).startswith("The device multiplies in no precision below fp32")
+
+
+def test_of_several_devices_the_newest_reference_is_shown(tmp_path):
+    find = load_tool("fill_readme").find_reference
+    for device, time in (("a", "2026-01-02T00:00:00+00:00"), ("b", "2026-01-03T00:00:00+00:00")):
+        write_json(tmp_path / "demo" / device / "provenance.json", {"time": time})
+        (tmp_path / "demo" / device / "tables").mkdir()
+    (tmp_path / "demo" / "c").mkdir()  # without tables
+    assert find(tmp_path, "demo").name == "b"
+    with pytest.raises(DataError, match="expected reference tables, run make reference STUDY=small"):
+        find(tmp_path, "small")
