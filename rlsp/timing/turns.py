@@ -90,6 +90,7 @@ def measure_cases(
         torch.cuda.set_per_process_memory_fraction(MEMORY_SHARE, device)
     monitor = monitor or DeviceMonitor("cpu")
     found = {case: Measured() for case in cases}
+    flush(found)
     if not is_gpu(device):
         with nullcontext(probe) if probe else memory_probe(device) as own:
             _probe_memory(found, timing.threads, own)

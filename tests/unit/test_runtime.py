@@ -336,7 +336,7 @@ def test_a_run_that_is_killed_leaves_what_it_has(in_process, tmp_path, monkeypat
     assert [row["status"] for row in read(listed)] == [turns.CUT_OFF] * 2 and len(read(table)) == 2
 
 
-@pytest.mark.parametrize("killed_while", ["_set_up", "_measure_group"])
+@pytest.mark.parametrize("killed_while", ["_probe_memory", "_set_up", "_measure_group"])
 def test_a_run_that_is_killed_before_it_times_lists_its_cases(
     in_process, tmp_path, monkeypatch, killed_while
 ):
