@@ -83,8 +83,8 @@ def quick_ceilings(monkeypatch):
     from rlsp import clock
     from rlsp.timing import hardware
 
-    monkeypatch.setattr(hardware, "MATRIX_SIDES", {"cpu": (64, 128)})
-    monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (32,)})
+    monkeypatch.setattr(hardware, "MATRIX_SIDES", {"cpu": (32, 64)})
+    monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (24,)})
     monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
     monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
     monkeypatch.setattr(clock, "WARMUP_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""Running a model one frame after another, in a chosen precision and way of execution."""
+"""Restore clips frame by frame with a model, in a chosen precision and mode."""
 
 import copy
 import sys
@@ -32,6 +32,8 @@ GRAPH_WARMUP = 3  # steps before the recorded one, in which libraries choose ker
 
 class Restorer:
     """One model on one device that restores clips frame by frame, in memory that does not grow with their length.
+
+    It does one clip at a time: the state of a clip is gone when the next one begins.
 
     Parameters
     ----------
@@ -139,11 +141,9 @@ class Restorer:
         """Begin a clip: steps return what the model puts out or, with a phase, 8-bit pictures."""
         self._carry = None
         if phase != self._phase:
-            is_wanted = phase is not None
-            self._pictures = (
-                PictureMaker(scale=self.model.scale, phase=phase, device=self.device) if is_wanted else None
-            )
-            self._phase, self._recorded = phase, None
+            self._phase, self._pictures, self._recorded = phase, None, None
+            if phase is not None:
+                self._pictures = PictureMaker(scale=self.model.scale, phase=phase, device=self.device)
 
     @torch.inference_mode()
     def step(self, window: Tensor) -> tuple[Tensor, ...]:
@@ -246,9 +246,7 @@ class _RecordedFrame:
             spare = pytree.tree_map(_cloned, carry)  # a step may change its carry in place
             for _ in range(GRAPH_WARMUP):
                 _, spare = compute(self.window, spare)
-            with (
-                _no_waiting()
-            ):  # what waits for the device is found before a graph is begun, which it would spoil
+            with _no_waiting():  # what waits for the device is found before it would spoil a graph
                 compute(self.window, spare)
         torch.cuda.current_stream().wait_stream(stream)
 

@@ -121,13 +121,13 @@ def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(tw
         claim_device("cuda").__enter__()
 
 
-def test_compiled_code_of_each_vector_length_has_its_own_folder(monkeypatch):
+def test_compiled_code_of_each_vector_length_has_its_own_folder(monkeypatch, tmp_path):
     """Code of another length would write past its buffers, and Inductor does not look."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/home/me/compiled")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     for _ in range(2):  # the second time nothing is added
         devices.keep_compiled_code_apart()
-        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/home/me/compiled/avx2"
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "avx2")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NO AVX")
     devices.keep_compiled_code_apart()

@@ -35,18 +35,8 @@ CUDA_SETTINGS = [
 ]
 
 
-@pytest.fixture
-def small_products(monkeypatch):
-    monkeypatch.setattr(hardware, "MATRIX_SIDES", {"cpu": (32, 64)})
-    monkeypatch.setattr(hardware, "CONVOLUTION_CHANNELS", {"cpu": (24,)})
-    monkeypatch.setattr(hardware, "CONVOLUTION_SIDE", {"cpu": 16})
-    monkeypatch.setattr(hardware, "COPY_BYTES", {"cpu": 2**20})
-    monkeypatch.setattr(clock, "WARMUP_SECONDS", 0)
-    monkeypatch.setattr(clock, "MEASURED_SECONDS", {"cpu": 0})
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_operations_are_those_that_pytorch_counts(small_products, dtype):
+def test_operations_are_those_that_pytorch_counts(quick_ceilings, dtype):
     products = list(hardware._dense_products("cpu", dtype))
     assert len(products) == 3
     for operations, work in products:
@@ -58,19 +48,19 @@ def test_operations_are_those_that_pytorch_counts(small_products, dtype):
     assert product.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_rate_is_operations_over_time_of_the_best_product(small_products, monkeypatch):
+def test_rate_is_operations_over_time_of_the_best_product(quick_ceilings, monkeypatch):
     seconds = iter([0.25, 0.5, 0.125])
     monkeypatch.setattr(hardware, "median_seconds", lambda work, device: next(seconds))
     rates = [2 * 32**3 / 0.25, 2 * 64**3 / 0.5, 2 * 24 * 24 * 16 * 16 / 0.125]
     assert measure_matrix_rate("cpu", "fp32") == max(rates) == rates[2]
 
 
-def test_bandwidth_counts_reading_and_writing(small_products, monkeypatch):
+def test_bandwidth_counts_reading_and_writing(quick_ceilings, monkeypatch):
     monkeypatch.setattr(hardware, "median_seconds", lambda work, device: 0.5)
     assert measure_bandwidth("cpu") == 2 * 2**20 / 0.5
 
 
-def test_the_copy_is_one_of_random_bytes(small_products, monkeypatch):
+def test_the_copy_is_one_of_random_bytes(quick_ceilings, monkeypatch):
     def look(work, device):
         target = work()
         assert target.nbytes == 2**20
@@ -81,13 +71,13 @@ def test_the_copy_is_one_of_random_bytes(small_products, monkeypatch):
     measure_bandwidth("cpu")
 
 
-def test_time_is_the_median_after_the_warm_up(small_products, monkeypatch):
+def test_time_is_the_median_after_the_warm_up(quick_ceilings, monkeypatch):
     seconds = iter([9.0, 1.0, 3.0, 2.0])
     monkeypatch.setattr(clock, "sample_seconds", lambda work, device: next(seconds))
     assert hardware.median_seconds(lambda: None, "cpu") == 2.0
 
 
-def test_measuring_leaves_the_random_numbers_alone(small_products):
+def test_measuring_leaves_the_random_numbers_alone(quick_ceilings):
     state = torch.get_rng_state()
     measure_matrix_rate("cpu", "fp32")
     measure_bandwidth("cpu")
@@ -106,7 +96,7 @@ def settings_before(request):
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("fp32", False), ("fp16", False)])
-def test_tf32_is_switched_and_put_back(small_products, monkeypatch, precision, allowed, settings_before):
+def test_tf32_is_switched_and_put_back(quick_ceilings, monkeypatch, precision, allowed, settings_before):
     seen = []
 
     def note(work, device):
