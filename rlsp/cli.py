@@ -102,6 +102,7 @@ def train_command(args: argparse.Namespace) -> None:
             lr_manifests=study.train_lr(run.id),
             weights_path=study.weights(run.id),
             folder=study.training_folder(run.id),
+            start=study.train_start(run.id),
             device=args.device or study.config["device"],
             stage_to=study.config["stage_to"],
             **study.config["training"],

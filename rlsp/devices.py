@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,19 @@ OLD_QUESTIONS = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_fp16": "_is_am
 
 
 @contextmanager
-def claim_device(device: str) -> Iterator[str]:
+def claim_device(device: str, *, places: int = 1) -> Iterator[str]:
     """Choose the device of this job, and hold a GPU against the other jobs on this machine.
 
-    Snakemake counts GPUs but does not say which one a job may use; a lock file for each GPU on local disk
-    does. An inherited ``CUDA_VISIBLE_DEVICES`` limits the choice; a dead process loses its lock.
+    Snakemake counts GPUs but does not say which one a job may use; lock files for each GPU on local disk
+    do. An inherited ``CUDA_VISIBLE_DEVICES`` limits the choice; a dead process loses its lock.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}
         "auto" takes a GPU when there is one.
+    places : int
+        1 holds a GPU alone, as what is timed must; above that the GPU is shared with jobs that share it too, this
+        many at most, and those that want it alone wait.
 
     Yields
     ------
@@ -76,28 +80,52 @@ def claim_device(device: str) -> Iterator[str]:
     # TF32 keeps 10 bits of the mantissa and is on by default for convolutions: fp32 here means fp32.
     torch.backends.cudnn.allow_tf32 = False
     with ExitStack() as held:
-        index = _lock_a_gpu(held)
+        index = _lock_a_gpu(held, places)
         held.enter_context(torch.cuda.device(index))
         yield f"cuda:{index}"
 
 
-def _lock_a_gpu(held: ExitStack) -> int:
-    """Lock the first free GPU; when all are taken, wait for any."""
+def _lock_a_gpu(held: ExitStack, places: int) -> int:
+    """Lock the first free GPU, or a place on the emptiest; when all are taken, wait for any."""
     folder = lock_folder()
     folder.mkdir(exist_ok=True)
-    locks = [FileLock(folder / _gpu_name(index)) for index in range(torch.cuda.device_count())]
+    paths = [folder / _gpu_name(index) for index in range(torch.cuda.device_count())]
     is_told = False
     while True:
-        for index, lock in enumerate(locks):
+        for place, (index, path) in product(range(places), enumerate(paths)):
             try:
-                held.enter_context(lock.acquire(timeout=0))
+                with ExitStack() as locks:
+                    if places > 1:
+                        locks.enter_context(_shared_lock(path))
+                        path = path.with_name(f"{path.name}.{place}")
+                    locks.enter_context(FileLock(path).acquire(timeout=0))
+                    held.push(locks.pop_all())
                 return index
             except Timeout:
                 continue
         if not is_told:
-            print(f"all {len(locks)} GPUs are taken; waiting for one", file=sys.stderr, flush=True)
+            print(f"all {len(paths)} GPUs are taken; waiting for one", file=sys.stderr, flush=True)
             is_told = True
         time.sleep(1)
+
+
+@contextmanager
+def _shared_lock(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others that share it, against those that lock it for themselves.
+
+    Raises
+    ------
+    Timeout
+        One has it for itself.
+    """
+    import fcntl  # not on Windows, where no GPU is shared
+
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Timeout(str(path)) from None
+        yield
 
 
 def lock_folder() -> Path:

@@ -6,7 +6,7 @@ Runs in any environment with PyTorch: what a machine lacks beside it may lie as 
 - tests: ``pytest -m gpu``
 - times: ``rlsp time`` of the study's models
 - rates: ``rlsp rate`` of the study's trainings
-- training: ``rlsp train`` of the study's runs, one after the other; run it again to go on
+- training: ``rlsp train`` of the study's runs, as many side by side as it says; run it again to go on
 
 Everything is written to ``<output>/<device>/`` as it comes; a part that is run again replaces what it measured.
 Exit status 1: a part failed, or did not save what it had when its time was over.
@@ -15,14 +15,17 @@ Exit status 1: a part failed, or did not save what it had when its time was over
 import argparse
 import csv
 import importlib.util
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +37,8 @@ GRACE = 60  # seconds that a part may take to save, once it is asked to stop
 STOPPED = "stopped at its limit"
 NOTHING = "nothing was written"
 WELL = ("ok", STOPPED, "not started")
-CARRIED = {"jsonschema": "jsonschema", "pynvml": "nvidia-ml-py"}  # modules, and the packages that have them
+# Modules, and the packages that have them.
+CARRIED = {"jsonschema": "jsonschema", "pynvml": "nvidia-ml-py", "pytorch_optimizer": "pytorch-optimizer"}
 COLUMNS = ("part", "what", "status", "seconds", "result")
 
 
@@ -83,40 +87,54 @@ class Session:
         self.options = [option for path in studies for option in ("--study", str(path))]
         self.device, self.folder, self.tiny = device, folder, tiny
         self.rows: list[dict[str, object]] = []
+        self.running: list[subprocess.Popen] = []
+        self.deadline, self.lock = math.inf, threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, part: str, seconds: float) -> None:
         """Run a part under a limit of so many seconds and add its rows to the summary."""
-        deadline = time.monotonic() + seconds
-        for what, command, path, tell in self.commands(part):
-            left, now = deadline - time.monotonic(), time.time()
-            started = time.monotonic()
-            status = "not started" if left <= 0 else self.call(part, command, left)
-            row = {
-                "part": part,
-                "what": what,
-                "status": status,
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            is_new = path is not None and path.exists() and path.stat().st_mtime > now - CLOCK_SECONDS
+        self.deadline = time.monotonic() + seconds
+        for run in [part, *(["trainings"] if part == "training" else [])]:
+            with ThreadPoolExecutor(self.study.places if run == "trainings" else 1) as pool:
+                try:
+                    list(pool.map(lambda command: self.run_one(part, *command), list(self.commands(run))))
+                except BaseException:  # we are asked to stop ourselves
+                    self.deadline = -math.inf
+                    running = list(self.running)
+                    for process in running:
+                        process.send_signal(signal.SIGTERM)  # all of them save meanwhile
+                    for process in running:
+                        stop(process)
+                    raise
+
+    def run_one(self, part: str, what: str, command: list[str], path: Path | None, tell: "Teller") -> None:
+        """Run one command of a part and add its row to the summary."""
+        left, now = self.deadline - time.monotonic(), time.time()
+        started = time.monotonic()
+        log = self.folder / (f"training/{what}.log" if command[-1] == what else f"{part}.log")
+        status = "not started" if left <= 0 else self.call(log, command, left)
+        row = {"part": part, "what": what, "status": status, "seconds": round(time.monotonic() - started, 1)}
+        is_new = path is not None and path.exists() and path.stat().st_mtime > now - CLOCK_SECONDS
+        with self.lock:
             self.rows.append(row | {"result": tell(path) if is_new else "" if path is None else NOTHING})
             self.write_summary()
 
-    def call(self, part: str, command: list[str], seconds: float) -> str:
+    def call(self, log_path: Path, command: list[str], seconds: float) -> str:
         """Run a command, its output going to a log; ask it to stop when its time is over. Returns how it ended."""
-        with (self.folder / f"{part}.log").open("a") as log:
+        log_path.parent.mkdir(exist_ok=True)
+        with log_path.open("a") as log:
             log.write(f"$ {' '.join(command)}\n")
             log.flush()
             process = subprocess.Popen(
                 command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+            self.running.append(process)
             try:
                 return "ok" if process.wait(seconds) == 0 else f"failed with status {process.returncode}"
             except subprocess.TimeoutExpired:
                 return stop(process)
-            except BaseException:  # we are asked to stop ourselves
-                stop(process)
-                raise
+            finally:
+                self.running.remove(process)
 
     def commands(self, part: str) -> Iterator["Command"]:
         """List the commands of a part."""
@@ -135,21 +153,22 @@ class Session:
             chosen = ["--models", *models]  # rows of an ablation differ by columns of one layer
             command = [*rlsp, "time", *self.options, *device, *chosen, *little, "--output", str(table)]
             yield "rlsp time", command, table.with_name("runtime-cases.csv"), count_statuses
-        if part in ("rates", "training"):
+        if part in ("rates", "training"):  # first: trainings need their clips
             yield from self.data_commands(rlsp)
         if part == "rates":
             table = self.folder / "training_rate.csv"
             little = ["--seconds", "0.05", "--rounds", "1"] if self.tiny else []
             command = [*rlsp, "rate", *self.options, *device, *little, "--output", str(table)]
             yield "rlsp rate", command, table, list_rates
-        if part == "training":
+        if part == "trainings":
             for run in self.study.runs_of("trained"):
                 command = [*rlsp, "train", *self.options, *device, run.id]
                 yield run.id, command, self.study.training_folder(run.id) / "state.pt", self.training_state
 
     def data_commands(self, rlsp: list[str]) -> Iterator["Command"]:
         """List the commands that make the training clips which are not there yet."""
-        sets = {(name, run.degradation) for run in self.study.runs_of("trained") for name in run.train_sets}
+        runs = self.study.runs_of("trained")
+        sets = {(name, run.degradation) for run in runs for name in self.study.learnt_from(run)}
         for name in sorted({name for name, _ in sets}):
             if not self.study.clips(name).exists():
                 yield f"pack {name}", [*rlsp, "pack", *self.options, name], None, str
@@ -181,7 +200,8 @@ class Session:
 
 
 # What it is about, the command, the file that it writes if any, and what tells the result in a new one.
-Command = tuple[str, list[str], Path | None, Callable[[Path], str]]
+Teller = Callable[[Path], str]
+Command = tuple[str, list[str], Path | None, Teller]
 
 
 def stop(process: subprocess.Popen) -> str:

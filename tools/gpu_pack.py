@@ -29,10 +29,11 @@ SOURCES = (
     "pyproject.toml",
     "README.md",
 )
-# What reads studies, with what that needs, and what reads a GPU's clocks; everything else is on a machine that people
-# train on.
+# What reads studies, with what that needs, what reads a GPU's clocks, and SOAP; everything else is on a machine that
+# people train on.
 WHEELS = (
     "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs", "typing-extensions", "nvidia-ml-py",
+    "pytorch-optimizer",
 )  # fmt: skip
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # over there
 MEGABYTE = 10**6

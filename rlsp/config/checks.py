@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlsp.config.datasets import archive_clips, whole_shots
@@ -179,8 +180,17 @@ def neighbours(model: dict[str, Any]) -> tuple[int, int]:
 def _check_training(config: dict[str, Any], run: Run) -> None:
     recipe = config["recipes"][run.recipe]
     _check_recipe(f"recipes.{run.recipe}", recipe)
-    if recipe["validate_every"] is not None and run.validation_set is None:
-        raise ConfigError(f"runs ({run.id}).validation_set: missing; recipe {run.recipe} validates")
+    if recipe["validate_every"] is not None and run.validation_set is None and not run.validation_clips:
+        raise ConfigError(
+            f"runs ({run.id}).validation_set: missing, and no validation_clips; recipe {run.recipe} validates"
+        )
+    if run.validation_set is not None and run.validation_clips:
+        raise ConfigError(f"runs ({run.id}).validation_clips: expected none beside a validation_set")
+    start = run.start_from
+    if start is not None and start.endswith(".safetensors") and not Path(start).expanduser().is_file():
+        raise ConfigError(
+            f"runs ({run.id}).start_from: expected a .safetensors file, there is none at {start}"
+        )
     for train_set in run.train_sets:
         _check_crops(config, run, train_set)
         for other in (*run.test_sets, *filter(None, [run.validation_set])):

@@ -1,14 +1,11 @@
 """Runs: what a study trains, converts, takes in or interpolates."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from rlsp.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
-
 
 RELEASED = "released:"
 
@@ -34,8 +31,14 @@ class Run:
         Of a trained run: data sets that its crops are drawn from.
     validation_set : str or None
         Of a trained run: data set that is restored now and then while it is trained.
+    validation_clips : int
+        Of a trained run: clips of its training sets that are restored instead, and not trained on.
     seed : int or None
         Of a trained run.
+    start_from : str or None
+        Of a trained run: the run or the file of the weights that it begins with.
+    start_name : str or None
+        The model of that run, or the file's name without its ending.
     source : str or None
         Weight file, folder of frames, or released name of a run that is not trained here.
     """
@@ -50,6 +53,14 @@ class Run:
     validation_set: str | None = None
     seed: int | None = None
     source: str | None = None
+    validation_clips: int = 0
+    start_from: str | None = None
+    start_name: str | None = None
+
+    @property
+    def recipe_label(self) -> str | None:
+        """Recipe as tables name it: of a run that did not begin from scratch with what it began with."""
+        return f"{self.recipe} from {self.start_name}" if self.start_name else self.recipe
 
     @property
     def kind(self) -> str:
@@ -76,7 +87,45 @@ def expand_runs(config: dict[str, Any]) -> dict[str, Run]:
                     f"runs.{number}: run {run.id} is there already; give the entry a tag or name"
                 )
             runs[run.id] = run
+    for run in [run for run in runs.values() if run.start_from is not None]:
+        start = _find_start(run, runs)
+        name = runs[start].model if start in runs else Path(start).stem
+        runs[run.id] = replace(run, start_from=start, start_name=name)
+    for run in runs.values():
+        before = [run]
+        while before[-1].start_from in runs:
+            before.append(runs[before[-1].start_from])
+            if len(before) > len(runs):
+                raise ConfigError(
+                    f"runs ({run.id}).start_from: {run.start_from} begins with itself in the end"
+                )
     return runs
+
+
+def _find_start(run: Run, runs: dict[str, Run]) -> str:
+    """Find the id of the run that a run begins with; a file stays one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such run, or there are several.
+    """
+    wanted = run.start_from
+    if wanted.endswith(".safetensors"):
+        return wanted
+    facts = (wanted, run.degradation, run.seed)
+    trained = [other for other in runs.values() if other.kind == "trained"]
+    found = [
+        other.id
+        for other in trained
+        if wanted == other.id or facts == (other.model, other.degradation, other.seed)
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f"runs ({run.id}).start_from: expected a .safetensors file, the id of a trained run, or a model that is "
+            f"trained once with this degradation and seed, got {wanted!r}, which is {' or '.join(found) or 'none'}"
+        )
+    return found[0]
 
 
 def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator[Run]:
@@ -90,7 +139,9 @@ def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator
                     yield Run(
                         ".".join(part for part in parts if part), "trained", model,
                         recipe=entry["recipe"], train_sets=_names(entry["train_set"]), seed=seed,
-                        validation_set=entry["validation_set"], **shared,
+                        validation_set=entry["validation_set"],
+                        validation_clips=entry.get("validation_clips", 0), start_from=entry.get("start_from"),
+                        **shared,
                     )  # fmt: skip
         elif "interpolation" in entry:
             name = entry["interpolation"]

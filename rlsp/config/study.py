@@ -10,10 +10,11 @@ from typing import Any
 from rlsp.config.architectures import ARCHITECTURES, architecture_modules
 from rlsp.config.checkpoints import checkpoint_facts
 from rlsp.config.checks import check_known, check_references
+from rlsp.config.recipes import runs_that_fill
 from rlsp.config.runs import RELEASED, Run, expand_runs
 from rlsp.config.schema import CATALOGUE, ROOT, check_schema, fill_defaults, read_config
 from rlsp.errors import ConfigError
-from rlsp.files import spec_hash, write_json
+from rlsp.files import file_sha256, spec_hash, write_json
 
 # what does not decide the bytes of a download
 _PLACES_AND_TERMS = ("base_url", "urls", "licence")
@@ -161,7 +162,18 @@ class Study:
     def training(self, run_id: str) -> dict[str, Any]:
         """Resolve a training."""
         run = self.runs[run_id]
+        further: dict[str, Any] = {}  # what is not there by default is left out, so that no folder is renamed
+        if run.validation_clips:
+            further["validation_clips"] = run.validation_clips
+        if run.start_from in self.runs:
+            further["start_from"] = {
+                "run": run.start_from,
+                "training": spec_hash(self.training(run.start_from)),
+            }
+        elif run.start_from is not None:
+            further["start_from"] = {"sha256": file_sha256(Path(run.start_from).expanduser())}
         return {
+            **further,
             "model": self.model(run.model),
             "recipe": self.config["recipes"][run.recipe],
             "train_sets": [self.dataset(name) for name in run.train_sets],
@@ -175,7 +187,7 @@ class Study:
         run = self.runs[run_id]
         return {
             "study": self.name, "run": run.id, "origin": run.origin, "model": run.model,
-            "recipe": run.recipe, "seed": run.seed, "degradation": run.degradation, "dataset": dataset,
+            "recipe": run.recipe_label, "seed": run.seed, "degradation": run.degradation, "dataset": dataset,
         }  # fmt: skip
 
     def own_arch(self, run_id: str) -> str | None:
@@ -232,9 +244,19 @@ class Study:
         }  # fmt: skip
 
     @property
+    def places(self) -> int:
+        """Trainings that share a GPU; resources count places, of which a job that wants a GPU alone takes all."""
+        wanted, runs = self.config["training"]["runs_per_gpu"], self.runs_of("trained")
+        if wanted != "auto":
+            return wanted
+        if self.config["training"]["processes"] > 1:
+            return 1
+        return max((runs_that_fill(self.config["recipes"][run.recipe]) for run in runs), default=1)
+
+    @property
     def gpus(self) -> int:
-        """GPUs that a training, restoring or timing job asks for."""
-        return 0 if self.config["device"] == "cpu" else 1
+        """GPUs that a restoring or timing job asks for, in places."""
+        return 0 if self.config["device"] == "cpu" else self.places
 
     # Paths: manifests stand for the folders that they are written into last.
 
@@ -386,6 +408,13 @@ class Study:
         run = self.runs[run_id]
         return [self.lr(run.degradation, name) for name in self.learnt_from(run)]
 
+    def train_start(self, run_id: str) -> list[Path]:
+        """Weights that a run begins with, if any."""
+        start = self.runs[run_id].start_from
+        if start in self.runs:
+            return [self.weights(start)]
+        return [Path(start).expanduser()] if start is not None else []
+
     def training_threads(self, run_id: str) -> int:
         """CPU threads that a training asks for: those of its processes, and of the ones that read ahead."""
         settings, recipe = self.config["training"], self.config["recipes"][self.runs[run_id].recipe]
@@ -393,8 +422,9 @@ class Study:
 
     @property
     def training_gpus(self) -> int:
-        """GPUs that a training asks for: one for each of its processes."""
-        return self.gpus * self.config["training"]["processes"]
+        """GPUs that a training asks for, in places: one, or whole GPUs for each of several processes."""
+        processes = self.config["training"]["processes"]
+        return min(self.gpus, 1) if processes == 1 else self.gpus * processes
 
     def test_lr(self, run_id: str, dataset: str) -> Path:
         """Manifest of the LR clips that a run restores."""

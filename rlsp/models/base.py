@@ -9,11 +9,21 @@ from torch.utils import _pytree as pytree
 
 from rlsp.color import luma
 
+# Inputs and outputs of a layer: name and number of channels of each group.
+ChannelGroups = tuple[list[tuple[str, int]], list[tuple[str, int]]]
+
 
 def in_layout_of(x: Tensor, weight: Tensor) -> Tensor:
     """Lay a batch of pictures (N, C, h, w) out in memory as weights (outputs, inputs, rows, columns) are."""
     is_last = weight.is_contiguous(memory_format=torch.channels_last)
     return x.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+
+
+def in_precision_of_convolutions(x: Tensor) -> Tensor:
+    """Round to what convolutions compute in here, under autocast to fewer bits, as they would do themselves."""
+    kind = x.device.type
+    is_rounded = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return x.to(torch.get_autocast_dtype(kind)) if is_rounded else x
 
 
 class VideoModel(nn.Module):
@@ -74,6 +84,14 @@ class VideoModel(nn.Module):
     def carried(self, carry: Any) -> list[Tensor]:
         """List the tensors of a carry that the next step needs."""
         return [leaf for leaf in pytree.tree_leaves(carry) if isinstance(leaf, Tensor)]
+
+    def carried_inputs(self) -> tuple[nn.Conv2d | None, slice]:
+        """Name the convolution that sees what is carried from frame to frame, and which of its inputs that is."""
+        return None, slice(0)
+
+    def channel_groups(self) -> dict[str, ChannelGroups]:
+        """Say what the inputs and outputs of each layer are, by the layer's name, for trainings that begin with it."""
+        return {}
 
     def to_range(self, frames: Tensor) -> Tensor:
         """Scale pictures from [0, 255] to the model's input range."""

@@ -199,6 +199,10 @@ class FRVSR(VideoModel):
         x = torch.cat([frame, shuffle_down(warped, self.scale)], dim=1)
         return self.srnet(in_layout_of(x, self.srnet[0].weight)).float()
 
+    def carried_inputs(self) -> tuple[nn.Conv2d | None, slice]:
+        """Name the first layer of SRNet, and the warped previous output among its inputs."""
+        return self.srnet[0], slice(3, None)
+
     def black(self, frame: Tensor) -> Tensor:
         """Make the estimate before the first LR frame ``(N, 3, h, w)``: zeros."""
         n, _, h, w = frame.shape

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlsp.color import luma
-from rlsp.models.base import VideoModel, in_layout_of
+from rlsp.models.base import ChannelGroups, VideoModel, in_layout_of, in_precision_of_convolutions
 from rlsp.models.shuffle import shuffle_down, shuffle_up
 
 
@@ -107,13 +107,14 @@ class RLSP(VideoModel):
             n, _, h, w = frames.shape
             carry = frames.new_zeros(n, self.packed, h, w), frames.new_zeros(n, self.state_channels, h, w)
         feedback, state = carry
-        x = torch.cat([frames, *([feedback] if self.feedback else []), state], dim=1)
+        parts = [frames, *([feedback] if self.feedback else []), state]
+        x = torch.cat([in_precision_of_convolutions(part) for part in parts], dim=1)
         x = in_layout_of(x, self.body[0].weight)
         for convolution in self.body:
             x = F.relu_(convolution(x))
-        x = self.head(x)
-        output = x[:, : self.packed].float()  # fp32 under autocast: bf16 has steps of 1 at 128..255
-        return (output + base if self.residual else output), F.relu(x[:, self.packed :])
+        output, state = self.head(x).split([self.packed, self.state_channels], dim=1)
+        output = output.float()  # fp32 under autocast: bf16 has steps of 1 at 128..255
+        return (output + base if self.residual else output), F.relu(state)
 
     def base(self, frames: Tensor) -> Tensor:
         """Make x* of LR frames (..., 3, h, w) in [0, 255]: what each sub-pixel starts from, on the input range.
@@ -135,14 +136,31 @@ class RLSP(VideoModel):
     def loss(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Mean squared error, taken at LR resolution: shuffling down only reorders the terms of the mean."""
         clip = lr if lr.shape[1] != hr.shape[1] else self.pad_clip(lr)
-        windows = torch.stack([window.flatten(1, 2) for window in self.windows(self.to_range(clip))])
+        windows = torch.cat([window.flatten(1, 2) for window in self.windows(self.to_range(clip))])
+        windows = in_layout_of(in_precision_of_convolutions(windows), self.body[0].weight)
         bases = self.base(clip[:, self.look_behind : clip.shape[1] - self.look_ahead])
         carry, outputs = None, []
-        for t, frames in enumerate(windows):
+        for t, frames in enumerate(windows.split(len(clip))):
             carry = self.cell(frames, bases[:, t], carry)
             outputs.append(carry[0])
         target = shuffle_down(self.target(hr), self.scale)
         return F.mse_loss(self.from_range(torch.stack(outputs, dim=1)), target)
+
+    def carried_inputs(self) -> tuple[nn.Conv2d | None, slice]:
+        """Name the first layer, and the previous output and the state among its inputs."""
+        frames = 3 * (self.look_behind + 1 + self.look_ahead)
+        return (self.body[0] if self.feedback or self.state_channels else None), slice(frames, None)
+
+    def channel_groups(self) -> dict[str, ChannelGroups]:
+        """Say what the inputs and outputs of each layer are."""
+        frames = [("previous", 3), ("current", 3), ("next", 3)] if self.look_behind else [("current", 3)]
+        feedback = [("feedback", self.packed)] if self.feedback else []
+        state = [("state", self.state_channels)] if self.state_channels else []
+        features = [("features", self.head.in_channels)]
+        groups = {f"body.{i}": (features, features) for i in range(1, len(self.body))}
+        groups["body.0"] = ([*frames, *feedback, *state], features)
+        groups["head"] = (features, [("output", self.packed), *state])
+        return groups
 
     @torch.no_grad()
     def scale_output(self, factor: float) -> None:

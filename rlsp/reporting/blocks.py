@@ -14,7 +14,7 @@ from rlsp.reporting.printing import EMPTY, count_text, markdown_table, number_te
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
-from rlsp.reporting.wide import step_text
+from rlsp.reporting.wide import recipe_name, step_text
 
 SHOWN = {
     "trained": "trained here",
@@ -261,7 +261,7 @@ def _budget(folder: Path, study: dict[str, Any]) -> str:
     told = (
         step_text(rows, recipe)
         for name, recipe in recipes.items()
-        if len(rows := training[training["recipe"] == name])
+        if len(rows := training[training["recipe"].map(recipe_name) == name])
     )
     return text + " or".join(dict.fromkeys(told))
 

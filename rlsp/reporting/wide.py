@@ -40,9 +40,14 @@ def training_budget(training: pd.DataFrame, recipes: dict[str, dict[str, Any]]) 
     for recipe, counts in steps.groupby(level=0, sort=False, dropna=False):
         low, high = int(counts.min()), int(counts.max())
         text = f"{recipe} {low:,} steps" if low == high else f"{recipe} {low:,} to {high:,} steps"
-        known = recipes.get(recipe, {})
+        known = recipes.get(recipe_name(recipe), {})
         texts.append(text + step_text(training[training["recipe"] == recipe], known))
     return ", ".join(texts)
+
+
+def recipe_name(label: str) -> str:
+    """Take the recipe's name out of what tables call it: runs that began with other weights say with which."""
+    return str(label).partition(" from ")[0]
 
 
 def step_text(training: pd.DataFrame, recipe: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from rlsp.errors import DataError
 
+# Numbers drawn for a crop: clip, first frame, row, column; whether rows and columns are mirrored, both exchanged, and
+# time turned round.
+DRAWN = 8
 PREFETCH = 4  # batches that each worker has ready: a slow read of a shared disk is bridged
-Clips = Mapping[str, np.ndarray] | Mapping[str, Tensor]
+Clips = Mapping[str, np.ndarray]
 
 
 class TrainingCrops:
@@ -28,8 +32,8 @@ class TrainingCrops:
 
     Parameters
     ----------
-    lr_clips, hr_clips : mapping of str to ndarray or Tensor, (T, h, w, 3) and (T, scale * h, scale * w, 3), uint8
-        Clips by name: memory maps, or tensors on a GPU (:meth:`to`).
+    lr_clips, hr_clips : mapping of str to ndarray, (T, h, w, 3) and (T, scale * h, scale * w, 3), uint8
+        Clips by name: memory maps, or what is cut like them.
     scale : int
         Up-scaling factor.
     crop : int
@@ -78,6 +82,7 @@ class TrainingCrops:
         self.mirror_shift = round(2 * phase - (scale - 1))
         for name in self.names:
             self._check(name)
+        self.sizes = np.array([lr_clips[name].shape[:3] for name in self.names])
 
     def _check(self, name: str) -> None:
         t, h, w, _ = self.lr_clips[name].shape
@@ -104,20 +109,46 @@ class TrainingCrops:
         """Bytes of all clips together."""
         return sum(clip.nbytes for clips in (self.lr_clips, self.hr_clips) for clip in clips.values())
 
-    def to(self, device: str) -> "TrainingCrops":
-        """Copy every clip to a device, where crops are then cut, turned and stacked."""
-        return self.with_clips(
-            *(
-                {name: _as_tensor(clip).to(device) for name, clip in clips.items()}
-                for clips in (self.lr_clips, self.hr_clips)
-            )
-        )
-
     def with_clips(self, lr_clips: Mapping[str, Any], hr_clips: Mapping[str, Any]) -> "TrainingCrops":
         """Draw from other clips in the same way, such as these elsewhere; they are not checked again."""
         other = copy.copy(self)
         other.lr_clips, other.hr_clips, other.names = lr_clips, hr_clips, sorted(hr_clips)
+        other.sizes = np.array([lr_clips[name].shape[:3] for name in other.names])
         return other
+
+    def draw(self, step: int, indices: range, frames: int) -> "Windows":
+        """Draw where the crops `indices` of a step lie; each depends on the seed, the step and its index only.
+
+        Models that see neighbours and models that see none draw the same frames where a clip has one to spare at
+        both ends, so that they can be compared on the same data.
+        """
+        drawn = np.random.default_rng([self.seed, step]).random((indices.stop, DRAWN))[indices.start :]
+        clip = _draw_below(drawn[:, 0], len(self.names))
+        heads = drawn[:, 4:] < 0.5
+        flip_rows, flip_columns = (heads[:, i] & ("flip" in self.augment) for i in (0, 1))
+        is_transposed, is_reversed = (
+            heads[:, i] & (name in self.augment) for i, name in ((2, "transpose"), (3, "reverse"))
+        )
+        # turned round, what lay behind lies ahead
+        behind = np.where(is_reversed, self.ahead, self.behind)
+        ahead = self.behind + self.ahead - behind
+        lengths, heights, widths = self.sizes[clip].T
+        lowest, highest = behind, lengths - frames - ahead
+        is_spared = (behind + ahead == 0) & (highest >= 2)
+        lowest, highest = lowest + is_spared, highest - is_spared
+        first = lowest + _draw_below(drawn[:, 1], highest - lowest + 1)
+        rows = self._draw_place(drawn[:, 2], heights, flip_rows)
+        columns = self._draw_place(drawn[:, 3], widths, flip_columns)
+        return Windows(
+            clip, first, rows, columns, flip_rows, flip_columns, is_transposed, is_reversed, behind
+        )
+
+    def _draw_place(self, drawn: np.ndarray, sizes: np.ndarray, is_flipped: np.ndarray) -> np.ndarray:
+        """First LR rows or columns of crops, such that the HR windows stay inside the frame."""
+        margin = np.where(is_flipped, self._margin, 0)
+        lowest = margin if self.mirror_shift < 0 else 0
+        highest = sizes - self.crop - (margin if self.mirror_shift > 0 else 0)
+        return lowest + _draw_below(drawn, highest - lowest + 1)
 
     def crop_at(self, step: int, index: int, frames: int | None = None) -> tuple[Tensor, Tensor]:
         """Cut the pair at ``(step, index)``.
@@ -134,46 +165,27 @@ class TrainingCrops:
         lr, hr : Tensor, (behind + frames + ahead, crop, crop, 3) and (frames, scale * crop, scale * crop, 3), uint8
         """
         frames = self.frames if frames is None else frames
-        rng = np.random.default_rng([self.seed, step, index])
-        name = self.names[rng.integers(len(self.names))]
-        lr, hr = self.lr_clips[name], self.hr_clips[name]
-        flips, is_transposed, is_reversed = self._draw_augmentation(rng)
-        # turned round, what lay behind lies ahead
-        behind, ahead = (self.ahead, self.behind) if is_reversed else (self.behind, self.ahead)
-        first = int(rng.integers(behind, lr.shape[0] - frames - ahead + 1))
-        places = [self._draw_place(rng, lr.shape[1 + axis], flips[axis]) for axis in (0, 1)]
-        s, side = self.scale, self.crop
+        return self.cut(self.draw(step, range(index, index + 1), frames), 0, frames)
+
+    def cut(self, windows: "Windows", number: int, frames: int) -> tuple[Tensor, Tensor]:
+        """Cut one of the drawn pairs out of its clips; see :meth:`crop_at`."""
+        one = windows[number]
+        name, first, s, side = self.names[one.clip], one.first, self.scale, self.crop
+        flips, places = (one.flip_rows, one.flip_columns), (one.rows, one.columns)
         lr_window = tuple(slice(place, place + side) for place in places)
         shifts = [self.mirror_shift if flip else 0 for flip in flips]
         hr_window = tuple(
             slice(s * place + shift, s * (place + side) + shift)
             for place, shift in zip(places, shifts, strict=True)
         )
-        lr_crop = _as_tensor(lr[(slice(first - behind, first + frames + ahead), *lr_window)])
-        hr_crop = _as_tensor(hr[(slice(first, first + frames), *hr_window)])
-        turned = [axis for axis, is_turned in enumerate((is_reversed, *flips)) if is_turned]
+        start = first - one.behind
+        lr_frames = slice(start, start + self.behind + frames + self.ahead)
+        lr_crop = _as_tensor(self.lr_clips[name][(lr_frames, *lr_window)])
+        hr_crop = _as_tensor(self.hr_clips[name][(slice(first, first + frames), *hr_window)])
+        turned = [axis for axis, is_turned in enumerate((one.is_reversed, *flips)) if is_turned]
         pair = (part.flip(turned) if turned else part for part in (lr_crop, hr_crop))
-        lr_crop, hr_crop = (part.transpose(1, 2) if is_transposed else part for part in pair)
+        lr_crop, hr_crop = (part.transpose(1, 2) if one.is_transposed else part for part in pair)
         return lr_crop, hr_crop
-
-    def _draw_augmentation(self, rng: np.random.Generator) -> tuple[tuple[bool, bool], bool, bool]:
-        """Whether rows and columns are mirrored, exchanged, and time turned round."""
-        if not self.augment:  # no draw: such crops are the same as before there were augmentations
-            return (False, False), False, False
-        heads = rng.random(4) < 0.5
-        flips = (bool(heads[0]), bool(heads[1])) if "flip" in self.augment else (False, False)
-        return (
-            flips,
-            bool(heads[2]) and "transpose" in self.augment,
-            bool(heads[3]) and "reverse" in self.augment,
-        )
-
-    def _draw_place(self, rng: np.random.Generator, size: int, is_flipped: bool) -> int:
-        """First LR row or column of a crop, such that the HR window stays inside the frame."""
-        margin = self._margin if is_flipped else 0
-        lowest = margin if self.mirror_shift < 0 else 0
-        highest = size - self.crop - (margin if self.mirror_shift > 0 else 0)
-        return int(rng.integers(lowest, highest + 1))
 
     def batch(
         self, step: int, size: int, *, indices: range | None = None, frames: int | None = None
@@ -196,9 +208,47 @@ class TrainingCrops:
         lr, hr : Tensor, shape (size, T, 3, h, w), uint8
             LR and HR; stored channels-last.
         """
-        pairs = [self.crop_at(step, index, frames) for index in (indices or range(size))]
+        frames = self.frames if frames is None else frames
+        windows = self.draw(step, indices or range(size), frames)
+        pairs = [self.cut(windows, number, frames) for number in range(len(windows.clip))]
         lr, hr = (torch.stack(side) for side in zip(*pairs, strict=True))
         return lr.permute(0, 1, 4, 2, 3), hr.permute(0, 1, 4, 2, 3)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where drawn crops lie, an entry of each array for each crop; LR frames, rows and columns count from 0.
+
+    Attributes
+    ----------
+    clip : ndarray of int
+        Number of the clip in the order of names.
+    first, rows, columns : ndarray of int
+        First frame that has a ground truth, first row and first column of the LR window.
+    flip_rows, flip_columns, is_transposed, is_reversed : ndarray of bool
+        How it is turned.
+    behind : ndarray of int
+        Further LR frames before the first one.
+    """
+
+    clip: np.ndarray
+    first: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    flip_rows: np.ndarray
+    flip_columns: np.ndarray
+    is_transposed: np.ndarray
+    is_reversed: np.ndarray
+    behind: np.ndarray
+
+    def __getitem__(self, number: int) -> "Windows":
+        """One crop's, as plain numbers."""
+        return Windows(*(getattr(self, field.name)[number].item() for field in fields(self)))
+
+
+def _draw_below(drawn: np.ndarray, limits: np.ndarray | int) -> np.ndarray:
+    """Turn numbers of [0, 1) into whole numbers from 0 to below the limits."""
+    return (drawn * limits).astype(np.int64)
 
 
 def _as_tensor(part: np.ndarray | Tensor) -> Tensor:

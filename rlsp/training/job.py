@@ -14,10 +14,12 @@ import torch
 from torch.distributed import is_torchelastic_launched
 
 from rlsp.columns import TRAINING_LOG
+from rlsp.config.recipes import runs_that_fill
 from rlsp.data.clips import open_clips, read_manifest
 from rlsp.data.degradation import phase
 from rlsp.data.staging import stage_clips
 from rlsp.devices import claim_device, gpu_errors, is_gpu, warn_if_emulated
+from rlsp.errors import DataError
 from rlsp.files import replace_when_complete, write_rows
 from rlsp.models import build_model
 from rlsp.models.weights import save_weights
@@ -26,6 +28,7 @@ from rlsp.training.crops import TrainingCrops
 from rlsp.training.distributed import Group, check_shares, launch, process_group
 from rlsp.training.lease import hold_lease
 from rlsp.training.loop import Trainer, model_spec, weights_metadata
+from rlsp.training.resident import ResidentCrops
 
 WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
@@ -41,7 +44,9 @@ class TrainingJob:
     Attributes
     ----------
     spec : dict
-        ``model``, ``recipe``, ``degradation``, ``train_sets``, ``validation_set`` (resolved entries) and ``seed``.
+        ``model``, ``recipe``, ``degradation``, ``train_sets``, ``validation_set`` (resolved entries) and ``seed``;
+        perhaps ``validation_clips``, how many clips of the training sets validate and are not trained on, and
+        ``start_from``, what the first weights are.
     hr_manifests, lr_manifests : sequence of Path
         Manifests of the training sets, then of the validation set if there is one; and of their LR.
     weights_path : Path
@@ -61,6 +66,10 @@ class TrainingJob:
         Folder on the node's own disk that clips are copied to first.
     walltime : float, optional
         Minutes after which the scheduler ends the job.
+    runs_per_gpu : int or "auto"
+        Trainings that may share a GPU; "auto": as many as fill it.
+    start : sequence of Path
+        Weights that the training begins with: one file, or none.
     """
 
     spec: dict[str, Any]
@@ -74,6 +83,15 @@ class TrainingJob:
     resident: str = "auto"
     stage_to: str | None = None
     walltime: float | None = None
+    runs_per_gpu: int | str = 1
+    start: Sequence[Path] = ()
+
+    @property
+    def places(self) -> int:
+        """How many trainings share a GPU; see :func:`rlsp.devices.claim_device`."""
+        if self.runs_per_gpu != "auto":
+            return int(self.runs_per_gpu)
+        return 1 if self.processes > 1 else runs_that_fill(self.spec["recipe"])
 
 
 def train(job: TrainingJob) -> None:
@@ -102,7 +120,7 @@ def train_here(job: TrainingJob) -> None:
     torch.set_num_threads(job.spec["recipe"]["threads"])
     torch.set_flush_denormal(True)
     with (
-        claim_device(job.device) as device,
+        claim_device(job.device, places=job.places) as device,
         process_group(device) as group,
         held_by_main(job.folder, group) as check_lease,  # before anything expensive
         gpu_errors(device, "the same command goes on from the last checkpoint", when_full=WHEN_FULL),
@@ -126,10 +144,13 @@ def prepare(
     spec, manifests = job.spec, (job.lr_manifests, job.hr_manifests)
     count = len(spec["train_sets"])
     lr, hr = (open_sets(paths[:count], job.stage_to) for paths in manifests)
-    crops, workers = make_crops(spec, lr, hr), job.workers
-    if is_resident(crops, job.resident, device):
-        crops, workers = crops.to(device), 0
     validation = [open_sets(paths[count:], None) for paths in manifests]
+    if held_out := spec.get("validation_clips"):
+        names = held_out_names(sorted(hr), held_out)
+        validation = [{name: clips.pop(name) for name in names} for clips in (lr, hr)]
+    crops, workers = make_crops(spec, lr, hr), job.workers
+    if is_resident(crops, job.resident, device, places=job.places):
+        crops, workers = ResidentCrops(crops, device), 0
     return Trainer(
         spec,
         crops,
@@ -138,7 +159,8 @@ def prepare(
         [sha256 for path in (*job.hr_manifests, *job.lr_manifests) for sha256 in clip_checksums(path)],
         group=group,
         workers=workers,
-        validation=tuple(validation) if spec["validation_set"] else None,
+        validation=tuple(validation) if validation[0] else None,
+        start=job.start,
         stop_at=stop_at,
         check_lease=check_lease,
     )
@@ -201,11 +223,15 @@ def make_crops(spec: dict[str, Any], lr: dict[str, np.ndarray], hr: dict[str, np
     )
 
 
-def is_resident(crops: TrainingCrops, resident: str, device: str) -> bool:
-    """Decide whether clips are kept on the GPU: as asked for, else where they fit beside the training."""
+def is_resident(crops: TrainingCrops, resident: str, device: str, *, places: int = 1) -> bool:
+    """Decide whether clips are kept on the GPU: as asked for, else where they fit beside the training.
+
+    Of a shared GPU each of `places` trainings takes its part of the whole memory, whoever came first.
+    """
     if not is_gpu(device) or resident != "auto":
         return resident == "always"
-    return crops.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    free, whole = torch.cuda.mem_get_info(device)
+    return crops.nbytes < GPU_SHARE * (free if places == 1 else min(free, whole / places))
 
 
 def open_sets(manifests: Sequence[Path], stage_to: str | None) -> dict[str, np.ndarray]:
@@ -216,6 +242,21 @@ def open_sets(manifests: Sequence[Path], stage_to: str | None) -> dict[str, np.n
         for name, clip in open_clips(stage_clips(path, stage_to)).items():
             clips[prefix + name] = clip
     return clips
+
+
+def held_out_names(names: Sequence[str], count: int) -> list[str]:
+    """Choose clips for validation, evenly spread over all names: the same for every run of a study.
+
+    Raises
+    ------
+    DataError
+        None would be left to train on.
+    """
+    if count >= len(names):
+        raise DataError(
+            f"validation_clips: expected fewer than the {len(names)} clips that there are, got {count}"
+        )
+    return [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)]
 
 
 def clip_checksums(manifest: Path) -> list[str]:

@@ -26,6 +26,7 @@ from rlsp.training.crops import Batches, TrainingCrops, read_batches, reader_err
 from rlsp.training.distributed import Group
 from rlsp.training.step import TrainingStep, initialise, learning_rate_at
 from rlsp.training.validation import validate
+from rlsp.training.warm_start import start_from
 
 LARGEST_LOSS = 255**2  # squared grey levels: white for black everywhere is no picture any more
 # Steps between two questions to the other processes whether to stop. After a SIGTERM torchrun gives them 30 s for
@@ -58,6 +59,13 @@ class Trainer:
         When to save and stop, in seconds of time.time().
     check_lease : callable
         Raises a TrainingError once another trainer has taken the folder over; asked before anything is written.
+    start : sequence of Path
+        Weights to begin with: one file, or none.
+
+    Raises
+    ------
+    ConfigError
+        These weights do not fit.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Trainer:
         validation: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None,
         stop_at: float = math.inf,
         check_lease: Callable[[], None] = lambda: None,
+        start: Sequence[Path] = (),
     ) -> None:
         self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
         self.folder, self.device, self.workers = folder, device, workers
@@ -83,6 +92,8 @@ class Trainer:
             torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know
             self.model = build_model(model_spec(spec))
         initialise(self.model, self.recipe, spec["seed"])
+        for path in start:
+            start_from(self.model, path, trusted_arch=spec["model"]["arch"])
         self.model.to(device, memory_format=torch.channels_last).train()
         self.progress = Progress(precision=native_precision(self.recipe["precision"], device))
         exact = self.recipe | {"precision": self.progress.precision}
@@ -268,4 +279,8 @@ def model_spec(spec: dict[str, Any]) -> dict[str, Any]:
 
 def weights_metadata(spec: dict[str, Any]) -> dict[str, Any]:
     """Say what the weights of a training are."""
-    return {"model": model_spec(spec), "degradation": spec["degradation"], "source": "trained by rlsp"}
+    start = spec.get("start_from", {})
+    source = "trained by rlsp" + "".join(
+        f", from {key} {start[key]}" for key in ("run", "sha256") if key in start
+    )
+    return {"model": model_spec(spec), "degradation": spec["degradation"], "source": source}

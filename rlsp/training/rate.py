@@ -22,6 +22,7 @@ from rlsp.models.complexity import count_macs
 from rlsp.training.crops import Batches, TrainingCrops, batch_shape, read_batches
 from rlsp.training.job import is_resident, make_crops, open_sets
 from rlsp.training.loop import model_spec
+from rlsp.training.resident import ResidentCrops
 from rlsp.training.step import GRAPH_WARMUP, TrainingStep, initialise
 
 LEAST_STEPS = 3  # of a measurement, however long they take
@@ -172,7 +173,7 @@ def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers
     initialise(model, recipe, spec["seed"])
     step = TrainingStep(model.to(device, memory_format=torch.channels_last).train(), recipe)
     is_placed = is_resident(crops, resident, device)
-    crops = crops.to(device) if is_placed else crops
+    crops = ResidentCrops(crops, device) if is_placed else crops
     workers = 0 if is_placed else workers
     batches = read_batches(
         Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and is_gpu(device)

@@ -156,7 +156,7 @@ def test_stopped_itself_it_stops_its_part_which_saves(little, tmp_path):
     log, deadline = output / "log", time.monotonic() + 60
     while not log.exists() or "step/s" not in log.read_text():  # it trains
         assert process.poll() is None and time.monotonic() < deadline
-        log = next(output.glob("*/training.log"), log)
+        log = next(output.glob("*/training/*.log"), log)
         time.sleep(0.2)
     process.terminate()
     assert "stopped by SIGTERM" in process.communicate(timeout=60)[1] and process.returncode == 1
@@ -196,7 +196,7 @@ def test_a_part_that_cannot_stop_is_a_failure(little, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "GRACE", 0.5)
     session = gpu.Session([little / "little.yaml"], "cpu", tmp_path, tiny=True)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    status = session.call("tests", [sys.executable, "-c", deaf], 1)
+    status = session.call(tmp_path / "tests.log", [sys.executable, "-c", deaf], 1)
     assert status == "killed at its limit" and status not in gpu.WELL
 
 

@@ -16,6 +16,7 @@ from rlsp.training.crops import (
     read_batches,
     reader_errors,
 )
+from rlsp.training.resident import ResidentCrops
 
 pytestmark = pytest.mark.numerical
 
@@ -176,7 +177,7 @@ def test_processes_share_a_batch():
 
 def test_clips_on_a_device_give_the_same_batches():
     crops = make_crops(augment=AUGMENTATIONS)
-    for one, other in zip(crops.batch(4, 3), crops.to("cpu").batch(4, 3), strict=True):
+    for one, other in zip(crops.batch(4, 3), ResidentCrops(crops, "cpu").batch(4, 3), strict=True):
         assert torch.equal(one, other)
     assert crops.nbytes == 2 * 8 * 3 * (16 * 16 + 64 * 64)
 

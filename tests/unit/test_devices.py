@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +13,18 @@ from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import ConfigError, DeviceError
 
 
+class GaveUp(Exception):
+    pass
+
+
 @pytest.fixture
 def two_gpus(monkeypatch, tmp_path):
-    """Pretend that there are two GPUs."""
+    """Pretend that there are two GPUs; a job that would wait for one gives up."""
+
+    def give_up(_seconds):
+        raise GaveUp
+
+    monkeypatch.setattr(devices.time, "sleep", give_up)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "lock_folder", lambda: tmp_path / "locks")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -52,6 +62,22 @@ def test_parts_of_one_gpu_have_locks_of_their_own(two_gpus, monkeypatch):
         assert {path.name for path in two_gpus.iterdir()} == {"MIG-1a", "MIG-2b"}
 
 
+def test_jobs_share_a_gpu_in_places(two_gpus):
+    """The emptiest GPU first; one that is shared is not to be had alone, one that is held alone not to be shared."""
+    with claim_device("cuda") as alone, claim_device("cuda", places=2) as first:
+        assert (alone, first) == ("cuda:0", "cuda:1")
+        with claim_device("cuda", places=2) as second:
+            assert second == "cuda:1"
+    with ExitStack() as held:
+        taken = [held.enter_context(claim_device("cuda", places=2)) for _ in range(4)]
+        assert taken == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+        for places in (1, 2):
+            with pytest.raises(GaveUp):
+                held.enter_context(claim_device("cuda", places=places))
+    with claim_device("cuda") as alone:
+        assert alone == "cuda:0"
+
+
 HOLDER = """
 import sys, time
 from filelock import FileLock
@@ -75,14 +101,7 @@ def test_the_gpu_of_a_killed_job_is_free(two_gpus):
         assert device == "cuda:0"
 
 
-def test_waiting_for_a_gpu_is_said(two_gpus, monkeypatch, capfd):
-    class GaveUp(Exception):
-        pass
-
-    def give_up(seconds):
-        raise GaveUp
-
-    monkeypatch.setattr(devices.time, "sleep", give_up)
+def test_waiting_for_a_gpu_is_said(two_gpus, capfd):
     with claim_device("cuda"), claim_device("cuda"), pytest.raises(GaveUp):
         claim_device("cuda").__enter__()
     assert "all 2 GPUs are taken" in capfd.readouterr().err

@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from rlsp import devices
 from rlsp.config.schema import ROOT
 from rlsp.devices import matrix_precision
-from rlsp.errors import ConfigError, DeviceError, TrainingError
+from rlsp.errors import ConfigError, DataError, DeviceError, TrainingError
 from rlsp.models import build_model
 from rlsp.timing import hardware
-from rlsp.training import Trainer
+from rlsp.training import Trainer, TrainingJob, job, loop
 from rlsp.training.crops import TrainingCrops
 from rlsp.training.distributed import Group
-from rlsp.training.job import STOP_MARGIN, is_resident, stop_time
+from rlsp.training.job import STOP_MARGIN, held_out_names, is_resident, open_sets, prepare, stop_time
 from rlsp.training.step import TrainingStep
 from rlsp.training.validation import validate
 
@@ -402,3 +402,36 @@ def test_sigterm_to_the_whole_job_saves_although_its_readers_get_it_too(manifest
     assert "stopped by SIGTERM at step" in printed
     saved = torch.load(tmp_path / "run-state" / "state.pt", weights_only=True)
     assert 0 < saved["progress"]["step"] < 100_000
+
+
+# ---- clips held out for validation --------------------------------------------------------------------
+
+
+def test_held_out_clips_are_spread_over_the_names():
+    assert held_out_names(list("abcdefghij"), 2) == ["c", "h"]
+    assert held_out_names(list("abc"), 1) == ["b"]
+    with pytest.raises(DataError, match="expected fewer than the 3 clips that there are, got 3"):
+        held_out_names(list("abc"), 3)
+
+
+@pytest.mark.slow
+def test_held_out_clips_validate_and_are_not_trained_on(manifests, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        loop, "validate", lambda model, lr, hr, **_: seen.append((sorted(lr), sorted(hr))) or 30.0
+    )
+    spec = {**make_spec(validate_every=6), "validation_clips": 1}
+    weights = run_training(manifests, tmp_path, "held", spec)
+    assert seen == [(["b"], ["b"])] * 2
+    rows = list(csv.DictReader(weights.with_name("training.csv").open()))
+    assert [row["validation_psnr"] for row in rows if row["validation_psnr"]] == ["30.0", "30.0"]
+    assert weights.with_name("best.safetensors").exists() and weights.with_name("last.safetensors").exists()
+    crops = {}
+    monkeypatch.setattr(job, "TrainingCrops", lambda lr, hr, **_: crops.update(lr=sorted(lr), hr=sorted(hr)))
+    lr, hr = (open_sets([manifests[kind][0]], None) for kind in ("lr_manifests", "hr_manifests"))
+    assert sorted(lr) == ["a", "b"]
+    prepare(
+        TrainingJob(spec, weights_path=tmp_path / "w", folder=tmp_path / "f", **manifests), "cpu", Group(),
+        stop_at=math.inf, check_lease=lambda: None,
+    )  # fmt: skip
+    assert crops == {"lr": ["a"], "hr": ["a"]}

@@ -5,6 +5,7 @@ rule train:
     input:
         hr=lambda wildcards: ancient(STUDY.train_hr(wildcards.run)),
         lr=lambda wildcards: ancient(STUDY.train_lr(wildcards.run)),
+        start=lambda wildcards: STUDY.train_start(wildcards.run),
     output:
         weights=RESULTS / "weights/{run}/model.safetensors",
         log=report(

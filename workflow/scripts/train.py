@@ -11,6 +11,7 @@ with job(snakemake.log):
             lr_manifests=[Path(path) for path in snakemake.input.lr],
             weights_path=Path(snakemake.output.weights),
             folder=Path(snakemake.params.folder),
+            start=[Path(path) for path in snakemake.input.start],
             device=snakemake.config["device"],
             walltime=snakemake.resources.get("runtime"),
             stage_to=snakemake.config["stage_to"],

@@ -1,0 +1,170 @@
+"""Optimisers of recipes, and what a recurrent model carries scaled while it trains."""
+
+import math
+
+import pytest
+import torch
+from made_trainings import make_spec, run_training
+from safetensors.torch import load_file
+
+from rlsp.errors import TrainingError
+from rlsp.models import build_model
+from rlsp.training import Trainer
+from rlsp.training.deferred import DeferredGradients
+from rlsp.training.optimizers import ScaledInputs, make_optimizer
+from rlsp.training.step import TrainingStep, initialise
+
+pytestmark = pytest.mark.numerical
+
+MODELS = {
+    "rlsp": {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1},
+    "frames-only": {
+        "arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1, "adjacent": False, "feedback": False,
+        "state": False,
+    },
+    "frvsr": {"arch": "frvsr", "blocks": 1, "filters": 8},
+}  # fmt: skip
+
+
+def clips(frames=3, size=8, context=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lr = torch.randint(0, 256, (2, frames + context, 3, size, size), generator=generator)
+    return lr.float(), torch.randint(0, 256, (2, frames, 3, 4 * size, 4 * size), generator=generator).float()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_deferred_gradients_are_those_of_autograd(name, dtype):
+    """In float64 to its rounding; under autocast the sum over frames is rounded once instead of at each frame."""
+    torch.manual_seed(0)
+    model = build_model(MODELS[name])
+    lr, hr = clips(context=model.look_behind + model.look_ahead)
+    is_exact = dtype == torch.float64
+    if is_exact:
+        model, lr, hr = model.double(), lr.double(), hr.double()
+
+    def loss():
+        with torch.autocast("cpu", dtype, enabled=not is_exact):
+            return model.loss(lr, hr)
+
+    loss().backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    with DeferredGradients(model) as deferred:
+        value = loss()
+    deferred.backward(value)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        difference = (parameter.grad - gradient).norm() / gradient.norm()
+        # RLSP's frames are added in float64 or float32, all other sums in their own order
+        assert difference < (1e-5 if is_exact else 0.02)
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_scaled_inputs_are_drawn():
+    """Frames as if there were no other inputs, the carried columns a quarter: worked out by hand."""
+    recipe = make_spec()["recipe"]
+    plain, scaled = (build_model(MODELS["rlsp"]) for _ in range(2))
+    initialise(plain, recipe, 5)
+    initialise(scaled, {**recipe, "carry_scale": 0.25}, 5)
+    before, after = plain.body[0].weight, scaled.body[0].weight
+    inputs, frames = 9 + 16 + 8, 9
+    torch.testing.assert_close(after[:, :frames], before[:, :frames] * math.sqrt(inputs / frames))
+    torch.testing.assert_close(after[:, frames:], before[:, frames:] * 0.25)
+    assert torch.equal(scaled.body[1].weight, plain.body[1].weight)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.003])
+def test_scaled_inputs_take_smaller_steps(rate):
+    """Adam's first step is the rate, whatever the gradient: a quarter of it where the input counts a quarter."""
+    recipe = make_spec(carry_scale=0.25, clip_norm=None)["recipe"]
+    model = build_model(MODELS["rlsp"])
+    initialise(model, recipe, 0)
+    before = model.body[0].weight.detach().clone()
+    lr, hr = (part.to(torch.uint8) for part in clips())
+    TrainingStep(model, recipe)(lr, hr, rate)
+    moved = (model.body[0].weight - before).abs()
+    is_used = moved > rate / 100  # a filter that is silent on this batch stays
+    frames, carried = moved[:, :9][is_used[:, :9]], moved[:, 9:25][is_used[:, 9:25]]
+    assert min(frames.numel(), carried.numel()) > 400
+    torch.testing.assert_close(frames, torch.full_like(frames, rate), rtol=0.05, atol=0)
+    torch.testing.assert_close(carried, torch.full_like(carried, rate / 4), rtol=0.05, atol=0)
+
+
+def test_a_model_that_carries_nothing_stays():
+    recipe = make_spec(carry_scale=0.25)["recipe"]
+    plain, scaled = (build_model(MODELS["frames-only"]) for _ in range(2))
+    initialise(plain, make_spec()["recipe"], 0)
+    initialise(scaled, recipe, 0)
+    assert torch.equal(plain.body[0].weight, scaled.body[0].weight)
+    assert ScaledInputs(scaled, 0.25).parameters(scaled)[0] is scaled.body[0].weight
+
+
+def test_frvsr_carries_its_previous_output():
+    model = build_model(MODELS["frvsr"])
+    layer, carried = model.carried_inputs()
+    assert layer.weight[:, carried].shape[1] == 48
+
+
+@pytest.mark.slow
+def test_soap_with_scaled_inputs_resumes_exactly(manifests, tmp_path, monkeypatch):
+    """Stopped between two renewals of the basis, it ends with the bytes of a straight run, in plain weights."""
+    spec = make_spec(optimizer="soap", carry_scale=0.25, steps=24, checkpoint_every=8, ema=0.9)
+    straight = run_training(manifests, tmp_path, "straight", spec)
+    step = Trainer.train_step
+
+    def interrupted(self, number, batch):
+        if number == 14:
+            self.stopped_by = "a test"
+        return step(self, number, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", interrupted)
+        with pytest.raises(TrainingError, match="stopped by a test at step 15 of 24"):
+            run_training(manifests, tmp_path, "run", spec)
+    resumed = run_training(manifests, tmp_path, "run", spec)
+    assert resumed.read_bytes() == straight.read_bytes()
+    assert "body.0.weight" in load_file(straight)
+
+
+def test_soap_fits_what_a_quadratic_form_scales():
+    """A layer whose inputs are badly scaled and mixed: SOAP is there when Adam is still on the way."""
+
+    class Mixed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(4, 6))
+
+    generator = torch.Generator().manual_seed(1)
+    mixing = torch.randn(6, 6, generator=generator) * torch.logspace(0, -1.5, 6)
+    x = torch.randn(200, 6, generator=generator) @ torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
+    x = x @ mixing
+    y = x @ torch.randn(6, 4, generator=generator)
+    left = {}
+    for name in ("adam", "soap"):
+        model = Mixed()
+        optimizer = make_optimizer(
+            [model.weight], {"optimizer": name, "learning_rate": 0.03}, is_recorded=False
+        )
+        for _ in range(300):
+            optimizer.zero_grad()
+            loss = ((x @ model.weight.T - y) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+        left[name] = loss.item()
+    assert left["soap"] < left["adam"] / 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_a_recorded_step_does_what_an_eager_one_does(optimizer):
+    lr, hr = (part.to(torch.uint8).cuda() for part in clips())
+    results = []
+    for execution in ("eager", "graph"):
+        torch.manual_seed(0)
+        recipe = make_spec(execution=execution, optimizer=optimizer, carry_scale=0.25)["recipe"]
+        model = build_model(MODELS["rlsp"])
+        initialise(model, recipe, 0)
+        step = TrainingStep(model.cuda(), recipe)
+        results.append([step(lr, hr, 0.001).item() for _ in range(25)])
+    assert results[1] == pytest.approx(results[0], rel=1e-3)
+    assert results[0][-1] < results[0][0]
