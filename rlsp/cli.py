@@ -1,6 +1,7 @@
 """The command ``rlsp``: every step of the workflow by hand, and tools for one's own video."""
 
 import argparse
+import functools
 import re
 import signal
 import sys
@@ -114,6 +115,7 @@ def rate_command(args: argparse.Namespace) -> None:
     """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
     from rlsp.columns import TRAINING_RATE
     from rlsp.reporting.reference import device_folder
+    from rlsp.timing.hardware import measure_matrix_rate
     from rlsp.training.rate import measure_rates
 
     study = read_study(args)
@@ -136,6 +138,7 @@ def rate_command(args: argparse.Namespace) -> None:
         resident=study.config["training"]["resident"],
         seconds=args.seconds,
         rounds=args.rounds,
+        matrix_rate=functools.cache(measure_matrix_rate),
     ):
         rows += of_model
         path = args.output or OWN_RATES / device_folder(rows[0]["device"]) / "training_rate.csv"

@@ -137,8 +137,8 @@ TRAINING_LOG = Table(LOGGED, frozenset({"validation_psnr", "precision"}))
 TRAINING = Table(("run", "model", "recipe", "degradation", "seed", *LOGGED), TRAINING_LOG.added)
 TRAINING_RATE = Table((
     "device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers",
-    "resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step",
-))  # fmt: skip
+    "resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step", "matrix_tflops",
+), frozenset({"matrix_tflops"}))  # fmt: skip
 PRECISIONS = Table((
     "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
     "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",

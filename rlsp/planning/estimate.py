@@ -29,7 +29,7 @@ RAW_BOUND = "at most: without compression; PNG of the truth takes about 0.6 of i
 RATE_COLUMNS = tuple(
     name
     for name in TRAINING_RATE.names
-    if name not in ("loop", "workers", "resident", "steps", "round", "device_busy")
+    if name not in ("loop", "workers", "resident", "steps", "round", "device_busy", "matrix_tflops")
 )
 TRAINING_COLUMNS = ("model", "recipe", "runs", "steps", "gmac_per_step", "pmac", "device", "hours", "rate_of")
 DISK_COLUMNS = ("what", "name", "bytes", "how")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from rlsp.columns import TRAINING_RATE, read_table
 from rlsp.config.schema import ROOT
 from rlsp.config.study import Study
 from rlsp.errors import DataError
@@ -139,10 +140,13 @@ def rates_block(rates: Path) -> str:
     paths = sorted(rates.glob("*/training_rate.csv"))
     if not paths:
         raise DataError(f"{rates}: expected <device>/training_rate.csv, run rlsp rate")
-    rows = [["model", "batch, crop, frames", "precision", "steps a second", "plain loop", "ratio", "busy"]]
+    rows = [
+        ["model", "batch, crop, frames", "precision", "steps a second", "plain loop", "ratio", "busy",
+         "10^6 LR pixels a second", "of matrix rate"]
+    ]  # fmt: skip
     captions = []
     for path in paths:
-        table = pd.read_csv(path)
+        table = read_table(path, TRAINING_RATE)
         for (model, batch, crop, frames), of_model in table.groupby(
             ["model", "batch", "crop", "frames"], sort=False
         ):
@@ -153,7 +157,9 @@ def rates_block(rates: Path) -> str:
                 [model, f"{batch}, {crop}x{crop}, {frames}", f"{own['precision']}, {own['execution']}",
                  number_text(ours["steps_per_second"], 2), number_text(plain["steps_per_second"], 2),
                  number_text(ours["steps_per_second"] / plain["steps_per_second"], 1),
-                 f"{100 * ours['device_busy']:.0f} %"]
+                 f"{100 * ours['device_busy']:.0f} %",
+                 number_text(ours["steps_per_second"] * batch * frames * crop**2 / 1e6, 2),
+                 matrix_share_text(own, ours["steps_per_second"])]
             )  # fmt: skip
         rounds, first = table["round"].nunique(), table.iloc[0]
         low, high = table["steps"].min(), table["steps"].max()
@@ -165,9 +171,17 @@ def rates_block(rates: Path) -> str:
         )
     what = (
         "Plain: PNG files decoded for every crop, fp32, channels first, no reading ahead, same batch. Busy: "
-        "part of the time in which the device does not wait for data."
+        "part of the time in which the device does not wait for data. Of matrix rate: operations, forward and "
+        "backward, of those that dense products of this precision do in the same time, where that was measured."
     )
     return f"{markdown_table(rows)}\n\n{what} {' '.join(captions)}"
+
+
+def matrix_share_text(row: pd.Series, steps_per_second: float) -> str:
+    """Say how much of a device's matrix rate a training loop reaches."""
+    if pd.isna(row["matrix_tflops"]):
+        return EMPTY
+    return f"{100 * 2 * row['gmac_per_step'] * steps_per_second / 1e3 / row['matrix_tflops']:.0f} %"
 
 
 def speed_block(folder: Path) -> str:

@@ -108,6 +108,7 @@ def measure_rates(
     resident: str,
     seconds: float,
     rounds: int,
+    matrix_rate: Callable[[str, str], float],
 ) -> Iterator[list[dict[str, Any]]]:
     """Measure the steps a second of trainings, in turns, each beside a plain loop.
 
@@ -126,6 +127,9 @@ def measure_rates(
         Time of each loop in a round, after a warm-up; it does three steps at least.
     rounds : int
         Rounds.
+    matrix_rate : callable
+        Tells how many operations a second a device does at most, given its name and a precision; see
+        :func:`rlsp.timing.hardware.measure_matrix_rate`.
 
     Yields
     ------
@@ -147,6 +151,7 @@ def measure_rates(
                 "gmac_per_step": gmac_per_step(spec),
             }  # fmt: skip
             for loop in loops:
+                loop.facts["matrix_tflops"] = matrix_rate(where, loop.facts["precision"]) / 1e12
                 loop.warm_up(seconds, where)
             rows = []
             for turn, loop in product(range(rounds), loops):

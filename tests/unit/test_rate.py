@@ -27,7 +27,7 @@ def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
 def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     spec = make_spec(steps=3)  # fewer than are measured
     trainings = [("rlsp-3-8", spec, manifests["hr_manifests"], manifests["lr_manifests"])]
-    arguments = {"device": "cpu", "workers": 0, "resident": "auto"}
+    arguments = {"device": "cpu", "workers": 0, "resident": "auto", "matrix_rate": lambda *_: 2e12}
     rows = list(chain(*measure_rates(trainings, **arguments, seconds=0.02, rounds=3)))
     table = pd.DataFrame(rows)
     assert set(table.columns) == set(TRAINING_RATE.names)
@@ -35,6 +35,7 @@ def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     assert list(table["round"]) == [0, 0, 1, 1, 2, 2]
     assert (table["steps_per_second"] > 0).all()
     assert table["device_busy"].between(0, 1).all()
+    assert (table["matrix_tflops"] == 2).all()
 
     write_rows(tmp_path / "rates" / "some-device" / "training_rate.csv", TRAINING_RATE.names, rows)
     known = read_rates(tmp_path / "rates")

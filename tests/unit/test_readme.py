@@ -44,14 +44,16 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     rows = [
         {"device": "Some CPU", "threads": 1, "model": "rlsp-7-48", "loop": loop, "precision": "bf16",
          "execution": "eager", "batch": 4, "crop": 24, "frames": 8, "steps": 10, "round": number,
-         "steps_per_second": rate, "device_busy": 0.98, "gmac_per_step": 9.0}
+         "steps_per_second": rate, "device_busy": 0.98, "gmac_per_step": 9.0, "workers": 0, "resident": False,
+         "matrix_tflops": 0.54}
         for number, pair in enumerate([(1.0, 4.0), (2.0, 6.0), (9.0, 50.0)])
         for loop, rate in zip(("plain", "rlsp"), pair, strict=True)
     ]  # fmt: skip
     (tmp_path / "some-cpu").mkdir()
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
     block = rates_block(tmp_path)
-    assert "| rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % |" in block
+    # 4 * 24 * 24 * 8 * 6 = 110,592 pixels; 2 * 9 * 6 = 108 of 540 thousand million operations
+    assert "| rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % | 0.11 | 20 % |" in block
     assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block
     rows[0]["steps"] = 1200
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
