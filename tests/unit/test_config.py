@@ -340,3 +340,28 @@ def test_interpolation_is_restored_on_the_cpu_in_fp32(demo):
     ]
     assert asked == [("cpu", "fp32", 0), ("cuda", "tf32", 1)]
     assert study.restored_from(bicubic.id) == [] and study.restored_from(trained) == [study.weights(trained)]
+
+
+# ---- places on a GPU ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("training", "batch", "places", "training_gpus", "gpus"),
+    [
+        ({}, 4, 1, 1, 1),
+        ({"runs_per_gpu": 3}, 4, 3, 1, 3),
+        ({"runs_per_gpu": "auto"}, 4, 4, 1, 4),
+        ({"runs_per_gpu": "auto"}, 64, 1, 1, 1),
+        ({"runs_per_gpu": "auto", "processes": 2}, 4, 1, 2, 1),
+        ({"runs_per_gpu": 2, "processes": 2}, 4, 2, 4, 2),
+    ],
+)
+def test_resources_count_places_on_gpus(training, batch, places, training_gpus, gpus):
+    """A job that wants a GPU alone asks for all places of it, a training for one."""
+    config = read_config(ROOT / "config" / "demo.yaml")
+    config = {**config, "device": "cuda", "training": training}
+    config["recipes"]["demo"] |= {"batch": batch, "crop": 36}
+    study = Study(config)
+    assert (study.places, study.training_gpus, study.gpus) == (places, training_gpus, gpus)
+    cpu = Study({**config, "device": "cpu"})
+    assert (cpu.training_gpus, cpu.gpus) == (0, 0)

@@ -41,6 +41,24 @@ def test_crops_are_a_function_of_seed_step_and_index():
     assert not torch.equal(one.crop_at(7, 2)[1], one.crop_at(8, 2)[1])
 
 
+def test_models_with_and_without_neighbours_see_the_same_frames():
+    """Rows of an ablation are compared on the same data; where a clip has no frame to spare, all of it is used."""
+    alone, beside = make_crops(behind=0, ahead=0), make_crops()
+    for step in range(20):
+        (lr, hr), (wide, same) = alone.crop_at(step, 0), beside.crop_at(step, 0)
+        assert torch.equal(hr, same) and torch.equal(lr, wide[1:-1])
+    whole = make_crops(behind=0, ahead=0, frames=8)
+    assert whole.crop_at(0, 0)[1].shape[0] == 8
+
+
+def test_crops_do_not_depend_on_how_many_are_drawn():
+    crops = make_crops(augment=AUGMENTATIONS)
+    few, many = crops.batch(3, 2), crops.batch(3, 5)
+    assert all(torch.equal(a, b[:2]) for a, b in zip(few, many, strict=True))
+    share = crops.batch(3, 5, indices=range(2, 4))
+    assert all(torch.equal(a, b[2:4]) for a, b in zip(share, many, strict=True))
+
+
 def test_crops_of_lr_and_hr_show_the_same_place():
     crops = make_crops(ahead=2)
     for step in range(20):
@@ -177,8 +195,11 @@ def test_processes_share_a_batch():
 
 def test_clips_on_a_device_give_the_same_batches():
     crops = make_crops(augment=AUGMENTATIONS)
-    for one, other in zip(crops.batch(4, 3), ResidentCrops(crops, "cpu").batch(4, 3), strict=True):
-        assert torch.equal(one, other)
+    resident = ResidentCrops(crops, "cpu")
+    for step in range(8):  # every way of turning, shares of a batch and other lengths
+        options = {"frames": 2 + step % 2, "indices": range(step % 2, 3)}
+        for one, other in zip(crops.batch(step, 3, **options), resident.batch(step, 3, **options), strict=True):
+            assert torch.equal(one, other)
     assert crops.nbytes == 2 * 8 * 3 * (16 * 16 + 64 * 64)
 
 
