@@ -1,4 +1,4 @@
-"""Fill the numbers of the README from the tables in results/reference, so that none is typed by hand."""
+"""Fill the numbers of the README and of docs/ from results/reference, so that none is typed by hand."""
 
 import re
 from pathlib import Path
@@ -17,8 +17,10 @@ from rlsp.reporting.blocks import (
     speed_block,
     study_block,
 )  # fmt: skip
+from rlsp.reporting.printing import markdown_table, number_text
 
 README = ROOT / "README.md"
+TRAINING = ROOT / "docs" / "training.md"
 REFERENCE = ROOT / "results" / "reference"
 
 
@@ -51,6 +53,7 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     rates = reference / "training-rate"
     makers = {
         "small": lambda: study_block(find_reference(reference, "small"), authors_psnr(released)),
+        "small-gpu": lambda: study_block(find_reference(reference, "small-gpu"), authors_psnr(released)),
         "costs": lambda: costs_block(study_files(), rates),
         "rates": lambda: rates_block(rates),
         "speed": lambda: speed_block(full_hd),
@@ -63,6 +66,63 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
     text = _fill_number(text, "demo-device", pd.read_csv(demo / "tables" / "runtime.csv")["device"].iloc[0])
     text = _fill_number(text, "released-minutes", minutes(released))
     return _fill_number(text, "full-hd-minutes", minutes(full_hd))
+
+
+# Tables of docs/training.md: the file below results/reference/trials/<device>, and columns with heads and decimals.
+TRIALS = {
+    "gpu-trials": ("trials", {
+        "model": ("model", None), "optimizer": ("optimiser", None), "carry_scale": ("carries times", 2),
+        "learning_rate": ("rate", 3), "batch": ("crops a step", 0), "steps": ("steps", 0),
+        "training_psnr": ("training [dB]", 2), "vid4_psnr": ("Vid4, PSNR-Y, crop 8, trim 2+2, frame [dB]", 2),
+    }),
+    "gpu-speeds": ("speeds", {
+        "model": ("model", None), "batch": ("crops a step", 0), "weight_gradients": ("weight gradients", None),
+        "side_by_side": ("side by side", 0), "steps_per_second": ("steps a second", 1),
+        "lr_mpixels_per_second": ("10^6 LR pixels a second", 1),
+    }),
+    "trials": ("trials", {
+        "name": ("trial", None), "change": ("what differs", None), "psnr_training": ("last 200 steps [dB]", 2),
+        "psnr_fixed": ("fixed crops [dB]", 2), "psnr_held": ("held-out videos [dB]", 2),
+        "psnr_moves": ("held-out moves [dB]", 2), "seconds": ("CPU s", 0),
+    }),
+    "three-seeds": ("narrow", {
+        "name": ("trial", None), "seed": ("seed", 0), "psnr_training": ("last 200 steps [dB]", 2),
+        "psnr_fixed": ("fixed crops [dB]", 2), "psnr_held": ("held-out videos [dB]", 2),
+        "psnr_moves": ("held-out moves [dB]", 2),
+    }),
+    "from-released": ("from_released", {
+        "optimizer": ("optimiser", None), "learning_rate": ("rate", 4), "carry_scale": ("carries times", 2),
+        "first": ("training, steps 1 to 20 [dB]", 2), "last": ("steps 181 to 200 [dB]", 2),
+        "vid4_psnr": ("Vid4 then, PSNR-Y, crop 8, trim 2+2, frame [dB]", 2),
+    }),
+}  # fmt: skip
+TRIAL_DEVICES = {
+    "gpu-trials": "nvidia-h100-80gb-hbm3", "gpu-speeds": "nvidia-h100-80gb-hbm3", "three-seeds": "nvidia-h100-80gb-hbm3",
+}  # fmt: skip
+OTHER_DEVICE = "intel-xeon-processor-emerald-rapids-avx-512-bf16-2-logical-cores"
+
+
+def fill_training(text: str, reference: Path = REFERENCE) -> str:
+    """Fill the tables of docs/training.md from the kept trials."""
+    for name, (file, columns) in TRIALS.items():
+        path = reference / "trials" / TRIAL_DEVICES.get(name, OTHER_DEVICE) / f"{file}.csv"
+        link = Path("..") / path.relative_to(reference.parents[1])
+        text = _fill_block(text, name, f"{_trial_table(path, columns)}\n\nFrom [{path.name}]({link}).")
+    return text
+
+
+def _trial_table(path: Path, columns: dict[str, tuple[str, int | None]]) -> str:
+    """Print some columns of a CSV file as Markdown."""
+    table = pd.read_csv(path)
+    rows = [[head for head, _ in columns.values()]]
+    rows += [
+        [
+            str(row[column]) if digits is None else number_text(row[column], digits)
+            for column, (_, digits) in columns.items()
+        ]
+        for _, row in table.iterrows()
+    ]
+    return markdown_table(rows)
 
 
 def find_reference(reference: Path, study: str) -> Path:
@@ -95,9 +155,10 @@ def _fill_number(text: str, name: str, content: str) -> str:
 
 
 def main() -> None:
-    """Fill the README of this repository."""
+    """Fill the README of this repository, and its page on training."""
     with one_line_errors():
         write_text(README, fill_readme(README.read_text(encoding="utf-8")))
+        write_text(TRAINING, fill_training(TRAINING.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ VALIDATED_FRAMES = 24  # of each clip
 COLUMNS = (
     "name", "change", "seed", "steps", "lr_pixels", "optimizer", "seconds", "psnr_training", "psnr_fixed",
 )  # fmt: skip
+Carry = tuple[Tensor, ...]  # output (N, 16, h, w) and state (N, filters, h, w)
 Pairs = dict[str, Any]  # what TrainingCrops wants to know of clips: lr_clips, hr_clips, scale, phase
 
 
@@ -65,7 +66,7 @@ class Options:
     batch: int = option(4, "{} crops a step")
     crop: int = option(24, "crops of {} LR pixels a side")
     frames: int = option(8, "crops of {} frames")
-    lengths: str = option("", "crops by after:frames:side {}")  # of the steps; LR pixels of a step stay
+    lengths: str = option("", "crops by after:frames:side {}")  # share of the steps; batch follows
     optimizer: str = option("soap", "{}")
     learning_rate: float = option(0.003, "learning rate {}")
     betas: Sequence[float] = option((0.95, 0.95), "decays {0[0]} and {0[1]}")
@@ -158,7 +159,7 @@ class TrialNet(nn.Module):
         self.next_state = nn.Parameter(draw(filters, filters, filters)) if rank > 2 else None
         self.next_bias = nn.Parameter(torch.zeros(filters)) if rank > 2 else None
 
-    def cell(self, frames: Tensor, base: Tensor, carry: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def cell(self, frames: Tensor, base: Tensor, carry: Carry) -> Carry:
         """Run one step at LR resolution; see :meth:`rlsp.models.rlsp.RLSP.cell`."""
         columns = _present(self.frames, self.feedback, self.state)
         parts = [frames, *(part * self.options.carry for part in carry)][: len(columns)]
@@ -170,12 +171,10 @@ class TrialNet(nn.Module):
         x = F.conv2d(x, weight, torch.cat(_present(self.output_bias, self.next_bias)), padding=1)
         return x[:, :PACKED] + base, F.relu(x[:, PACKED:])
 
-    def forward(
-        self, lr: Tensor, carry: tuple[Tensor, ...] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, lr: Tensor, carry: Carry | None = None) -> tuple[Tensor, Carry]:
         """Restore luma (N, T, 16, h, w) in [0, 1], shuffled down, of RGB frames (N, 1 + T + 1, 3, h, w) in [0, 1].
 
-        Carried from and to the frames beside them are the output (N, 16, h, w) and the state (N, filters, h, w).
+        Also returns what is carried on; at the start of a clip these are zeros.
         """
         n, frames, _, h, w = lr.shape
         horizon, beside = self.options.horizon, self.options.neighbours
@@ -230,7 +229,7 @@ def make_optimizers(net: TrialNet, options: Options) -> list[torch.optim.Optimiz
 
         return [SOAP(groups, **settings)]
     adam = torch.optim.Adam(groups, **settings)
-    return [adam, Muon(kernels, options.learning_rate)] if kernels else [adam]
+    return [adam, *([Muon(kernels, options.learning_rate)] if options.optimizer == "muon" else [])]
 
 
 def read_pairs(study: Study, degradation: str, names: list[str]) -> Pairs:
@@ -361,8 +360,9 @@ def run_trials(args: argparse.Namespace) -> None:
     for name in args.names:
         check_known("trial", name, trials)
     training, validation = (read_pairs(study, args.degradation, sets) for sets in (args.train, args.validate))
-    folders = [study.lr(args.degradation, name).parent for name in (*args.train, *args.validate)]
-    data = [str(folder.relative_to(study.data_root)) for folder in folders]
+    sides = {"train": args.train, "validate": args.validate}
+    places = {key: [study.lr(args.degradation, name).parent for name in sets] for key, sets in sides.items()}
+    data = {key: [f"{place.parent.name}/{place.name}" for place in found] for key, found in places.items()}
     for name in args.names or trials:
         path, wanted = args.output / f"{name}.json", {"name": name, "options": trials[name], "data": data}
         if not path.exists() or not wanted.items() <= read_json(path).items():

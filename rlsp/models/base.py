@@ -22,7 +22,7 @@ def in_layout_of(x: Tensor, weight: Tensor) -> Tensor:
 def in_precision_of_convolutions(x: Tensor) -> Tensor:
     """Round to what convolutions compute in here, under autocast to fewer bits, as they would do themselves."""
     kind = x.device.type
-    is_rounded = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    is_rounded = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)  # a shape alone has no autocast
     return x.to(torch.get_autocast_dtype(kind)) if is_rounded else x
 
 

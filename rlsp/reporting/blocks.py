@@ -141,7 +141,7 @@ def rates_block(rates: Path) -> str:
     if not paths:
         raise DataError(f"{rates}: expected <device>/training_rate.csv, run rlsp rate")
     rows = [
-        ["model", "batch, crop, frames", "precision", "steps a second", "plain loop", "ratio", "busy",
+        ["device", "model", "batch, crop, frames", "precision", "steps a second", "plain loop", "ratio", "busy",
          "10^6 LR pixels a second", "of matrix rate"]
     ]  # fmt: skip
     captions = []
@@ -154,7 +154,7 @@ def rates_block(rates: Path) -> str:
             ours, plain = median.loc["rlsp"], median.loc["plain"]
             own = of_model[of_model["loop"] == "rlsp"].iloc[0]
             rows.append(
-                [model, f"{batch}, {crop}x{crop}, {frames}", f"{own['precision']}, {own['execution']}",
+                [own["device"], model, f"{batch}, {crop}x{crop}, {frames}", f"{own['precision']}, {own['execution']}",
                  number_text(ours["steps_per_second"], 2), number_text(plain["steps_per_second"], 2),
                  number_text(ours["steps_per_second"] / plain["steps_per_second"], 1),
                  f"{100 * ours['device_busy']:.0f} %",
