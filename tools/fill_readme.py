@@ -96,9 +96,7 @@ TRIALS = {
         "vid4_psnr": ("Vid4 then, PSNR-Y, crop 8, trim 2+2, frame [dB]", 2),
     }),
 }  # fmt: skip
-TRIAL_DEVICES = {
-    "gpu-trials": "nvidia-h100-80gb-hbm3", "gpu-speeds": "nvidia-h100-80gb-hbm3", "three-seeds": "nvidia-h100-80gb-hbm3",
-}  # fmt: skip
+TRIAL_DEVICES = dict.fromkeys(("gpu-trials", "gpu-speeds", "three-seeds"), "nvidia-h100-80gb-hbm3")
 OTHER_DEVICE = "intel-xeon-processor-emerald-rapids-avx-512-bf16-2-logical-cores"
 
 

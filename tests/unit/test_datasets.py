@@ -198,7 +198,9 @@ def test_clips_on_a_device_give_the_same_batches():
     resident = ResidentCrops(crops, "cpu")
     for step in range(8):  # every way of turning, shares of a batch and other lengths
         options = {"frames": 2 + step % 2, "indices": range(step % 2, 3)}
-        for one, other in zip(crops.batch(step, 3, **options), resident.batch(step, 3, **options), strict=True):
+        for one, other in zip(
+            crops.batch(step, 3, **options), resident.batch(step, 3, **options), strict=True
+        ):
             assert torch.equal(one, other)
     assert crops.nbytes == 2 * 8 * 3 * (16 * 16 + 64 * 64)
 

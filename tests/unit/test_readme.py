@@ -53,7 +53,10 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
     block = rates_block(tmp_path)
     # 4 * 24 * 24 * 8 * 6 = 110,592 pixels; 2 * 9 * 6 = 108 of 540 thousand million operations
-    assert "| Some CPU | rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % | 0.11 | 20 % |" in block
+    assert (
+        "| Some CPU | rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % | 0.11 | 20 % |"
+        in block
+    )
     assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block
     rows[0]["steps"] = 1200
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
