@@ -90,8 +90,8 @@ def study_block(folder: Path, authors: dict[tuple[str, str, str], float] | None 
     caption = (
         f"{protocol_label(study['protocols'][study['headline_protocol']])}; {_inputs(study, degradations)}; "
         f"mean over clips; {_seeds(means)}; "
-        f"{_budget(folder, study)}. {AUTHORS if authors else ''}The four rows of the ablation are "
-        f"{', '.join(study['ablation'])}. Times: median on {_device(timing)}. From [{path}/tables]({path}/tables)."
+        f"{_budget(folder, study)}. {AUTHORS if authors else ''}The rows of the ablation are "
+        f"{', '.join(study['ablation'])}. {_times(timing)}From [{path}/tables]({path}/tables)."
     )
     return f"{markdown_table(rows)}\n\n{caption}"
 
@@ -278,6 +278,11 @@ def _budget(folder: Path, study: dict[str, Any]) -> str:
         if len(rows := training[training["recipe"].map(recipe_name) == name])
     )
     return text + " or".join(dict.fromkeys(told))
+
+
+def _times(timing: pd.DataFrame) -> str:
+    """Say on what a study's models were timed, if they were."""
+    return "" if timing.empty else f"Times: median on {_device(timing)}. "
 
 
 def _device(timing: pd.DataFrame) -> str:
