@@ -215,7 +215,7 @@ STUDIES_TO_PLAN = sorted(
 @pytest.mark.parametrize("study", STUDIES_TO_PLAN)
 def test_every_study_of_the_repository_plans(study, tmp_path):
     folder, file = new_folder(tmp_path / "clone"), str(ROOT / "config" / f"{study}.yaml")
-    if study == "small":
+    if study.startswith("small"):  # on folders of one's own
         printed = snakemake(folder, "--dry-run", study=file, check=False)
         assert "datasets.own-clips.path: expected a folder, there is none at training/clips" in printed
         for name in ("clips", "photographs"):
