@@ -15,7 +15,7 @@ from rlsp.reporting.printing import EMPTY, count_text, markdown_table, number_te
 from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
-from rlsp.reporting.wide import recipe_name, step_text
+from rlsp.reporting.wide import recipe_name, seeds_words, step_text
 
 SHOWN = {
     "trained": "trained here",
@@ -256,14 +256,9 @@ def _inputs(study: dict[str, Any], degradations: list[str]) -> str:
 
 
 def _seeds(means: pd.DataFrame) -> str:
-    """Name the seeds of the trained runs, which a table holds as one number or as text with spaces."""
-    seeds = sorted({int(float(s)) for text in means["seeds"].dropna().astype(str) for s in text.split()})
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    return (
-        f"seeds {', '.join(map(str, seeds))} (mean ± standard deviation over seeds, n - 1 in the denominator; "
-        f"without ±: seed {seeds[0]} only)"
-    )
+    """Name the seeds of the trained runs."""
+    text = seeds_words(means)
+    return f"{'seed' if text.isdigit() else 'seeds'} {text}"
 
 
 def _budget(folder: Path, study: dict[str, Any]) -> str:

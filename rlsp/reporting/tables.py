@@ -152,10 +152,11 @@ def write_tables(
     scores = read_table(tables_dir / "scores.csv", SCORES)
     runtime = read_table(tables_dir / "runtime.csv", RUNTIME)
     training = read_table(tables_dir / "training.csv", TRAINING)
-    facts = caption_facts(study, scores, runtime, training)
     timing = read_timing(tables_dir, study.get("reference_model"))
 
     accuracy = summarise_accuracy(scores, study["protocols"])
+    facts = caption_facts(study, runtime, training)
+    of_all = facts.of(accuracy)
     left_out = summarise_leave_one_out(scores, study["protocols"])
     ablation = summarise_ablation(accuracy, study, timing, scores)
     temporal = summarise_temporal(scores, study["protocols"][study["headline_protocol"]])
@@ -166,10 +167,10 @@ def write_tables(
         "leave_one_clip_out": (left_out, leave_one_out_sections(left_out, accuracy, study, facts)),
         "ablation": (ablation, ablation_sections(ablation, study, facts)),
         "temporal": (temporal, temporal_sections(temporal, study, facts)),
-        "runtime": (timing, runtime_sections(timing, study, facts)),
-        "complexity": (complexity, complexity_sections(complexity, facts)),
-        "speed": (speed, speed_sections(speed, study, facts)),
-        "cost_curves": (costs, cost_sections(costs, study, facts)),
+        "runtime": (timing, runtime_sections(timing, study, of_all)),
+        "complexity": (complexity, complexity_sections(complexity, of_all)),
+        "speed": (speed, speed_sections(speed, study, of_all)),
+        "cost_curves": (costs, cost_sections(costs, study, of_all)),
     }
     for name, (table, sections) in summaries.items():
         write_summary(tables_dir, name, table, sections, csv={"runtime": "runtime_summary"}.get(name))

@@ -1,5 +1,6 @@
 """Wide tables of a study for people: the sections that Markdown and LaTeX print, made from its summaries."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -9,26 +10,68 @@ from rlsp.reporting.protocols import protocol_label, ssim_label
 
 SWITCHES = ("adjacent", "feedback", "state")
 TOF_LABEL = "tOF (Farneback, Y, TecoGAN's crop and trim)"
+SPREAD = "mean ± standard deviation over seeds, n - 1 in the denominator"
 MOST_CLIPS_WIDE = 8  # above this a page is too narrow: the wide tables show the mean, the CSV all clips
 
 
-def caption_facts(
-    study: dict[str, Any], scores: pd.DataFrame, runtime: pd.DataFrame, training: pd.DataFrame
-) -> str:
-    """Return what every caption says: study, device (in words where it was timed), seeds, budget.
+@dataclass(frozen=True)
+class Facts:
+    """What every caption of a study says: study and device, seeds, budget.
 
-    Where a method has several seeds it also says what ``±`` is.
+    Attributes
+    ----------
+    study, budget : str
+        What stands before the seeds, and behind them.
     """
+
+    study: str
+    budget: str
+
+    def of(self, rows: pd.DataFrame) -> str:
+        """Say it of a table's rows, whose seeds may be others than those of the study's further rows."""
+        return f"{self.study}; seeds: {seeds_words(rows)}; budget: {self.budget}."
+
+
+def caption_facts(study: dict[str, Any], runtime: pd.DataFrame, training: pd.DataFrame) -> Facts:
+    """Return what every caption says, the device in words where it was timed."""
     devices = [device for device in runtime["device"].dropna().unique() if device != study["device"]]
     device = f"{study['device']} ({'; '.join(devices)})" if devices else study["device"]
-    numbers = sorted(scores["seed"].dropna().unique())
-    seeds = ", ".join(str(seed) for seed in numbers) or "none"
-    if len(numbers) > 1:
-        seeds += " (mean ± standard deviation over seeds, n - 1 in the denominator)"
-    return (
-        f"Study {study['study']}; device: {device}; seeds: {seeds}; "
-        f"budget: {study.get('budget') or training_budget(training, study.get('recipes', {}))}."
-    )
+    budget = study.get("budget") or training_budget(training, study.get("recipes", {}))
+    return Facts(f"Study {study['study']}; device: {device}", budget)
+
+
+def seeds_words(rows: pd.DataFrame) -> str:
+    """Name the seeds behind the rows of a table, and say what ``±`` is where there is one.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``variant``, ``degradation`` and ``seeds``: numbers with spaces between them, a single one perhaps as a number,
+        empty for what has none. Where rows have seeds of their own each is named.
+    """
+    is_named_by_input = rows["degradation"].nunique() > 1
+    names: dict[tuple[int, ...], list[str]] = {}
+    for row in rows[rows["seeds"].notna()].itertuples():
+        seeds = tuple(sorted(int(float(seed)) for seed in str(row.seeds).split()))
+        if seeds:
+            names.setdefault(seeds, []).append(
+                f"{row.variant} ({row.degradation})" if is_named_by_input else str(row.variant)
+            )
+    if not names:
+        return "none"
+    several = [seeds for seeds in names if len(seeds) > 1]
+    single = [seeds for seeds in names if len(seeds) == 1]
+    if len(several) > 1 or len(single) > 1:
+        of_each = {seeds: ", ".join(dict.fromkeys(found)) for seeds, found in names.items()}
+        text, alone = "; ".join(f"{_numbers(seeds)} of {found}" for seeds, found in of_each.items()), ""
+    else:
+        text = _numbers((several or single)[0])
+        alone = f"; without ±: seed {_numbers(single[0])} only" if single else ""
+    return f"{text} ({SPREAD}{alone})" if several else text
+
+
+def _numbers(seeds: tuple[int, ...]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def training_budget(training: pd.DataFrame, recipes: dict[str, dict[str, Any]]) -> str:
@@ -76,7 +119,7 @@ def degradation_text(name: str, study: dict[str, Any]) -> str:
     return f"{name} ({', '.join(told)})" if told else str(name)
 
 
-def accuracy_sections(accuracy: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+def accuracy_sections(accuracy: pd.DataFrame, study: dict[str, Any], facts: Facts) -> list[Section]:
     """Return one table per data set, degradation and protocol, the headline protocol first."""
     sections = []
     for (dataset, degradation), of_set in accuracy.groupby(["dataset", "degradation"], sort=False):
@@ -84,7 +127,7 @@ def accuracy_sections(accuracy: pd.DataFrame, study: dict[str, Any], facts: str)
             rows = of_set[of_set["protocol"] == name]
             caption = (
                 f"Accuracy on {dataset}, degradation {degradation_text(degradation, study)}, "
-                f"protocol {name}: {protocol_label(study['protocols'][name])}. {counts_text(rows)} {facts}"
+                f"protocol {name}: {protocol_label(study['protocols'][name])}. {counts_text(rows)} {facts.of(rows)}"
             )
             sections.append(accuracy_section(rows, study["protocols"][name], degradation, caption))
     return sections
@@ -131,7 +174,7 @@ def counts_text(rows: pd.DataFrame) -> str:
 
 
 def leave_one_out_sections(
-    left_out: pd.DataFrame, accuracy: pd.DataFrame, study: dict[str, Any], facts: str
+    left_out: pd.DataFrame, accuracy: pd.DataFrame, study: dict[str, Any], facts: Facts
 ) -> list[Section]:
     """Return, for the headline protocol, the mean over all clips and with each clip left out."""
     name = study["headline_protocol"]
@@ -156,11 +199,11 @@ def leave_one_out_sections(
         caption = (
             f"Leave-one-clip-out means on {dataset}, degradation {degradation_text(degradation, study)}."
         )
-        sections.append(Section(f"{caption} {facts}", heads, lines))
+        sections.append(Section(f"{caption} {facts.of(of_set)}", heads, lines))
     return sections
 
 
-def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: Facts) -> list[Section]:
     """Return one ablation table per degradation, data set and recipe, under the headline protocol."""
     sections = []
     keys = ["degradation", "dataset", "recipe"]
@@ -187,7 +230,7 @@ def ablation_sections(ablation: pd.DataFrame, study: dict[str, Any], facts: str)
         counts = counts_text(headline.assign(clip="mean"))
         if headline["gain_std"].notna().any():
             counts += " The spread of a gain is that of the differences between trainings of the same seed."
-        sections.append(Section(f"{caption} {counts} {facts}", heads, lines))
+        sections.append(Section(f"{caption} {counts} {facts.of(headline)}", heads, lines))
     return sections
 
 
@@ -203,7 +246,7 @@ def headline_first(study: dict[str, Any]) -> list[str]:
     return [headline, *[name for name in study["protocols"] if name != headline]]
 
 
-def temporal_sections(temporal: pd.DataFrame, study: dict[str, Any], facts: str) -> list[Section]:
+def temporal_sections(temporal: pd.DataFrame, study: dict[str, Any], facts: Facts) -> list[Section]:
     """Return one table of tOF and warping error per data set and degradation."""
     sections = []
     for (dataset, degradation), rows in temporal.groupby(["dataset", "degradation"], sort=False):
@@ -223,5 +266,5 @@ def temporal_sections(temporal: pd.DataFrame, study: dict[str, Any], facts: str)
             "tOF as TecoGAN's metrics.py; warping error: mean squared change of the luma, in [0, 1], along "
             "the true motion, where it is visible in both frames."
         )
-        sections.append(Section(f"{caption} {facts}", *with_counts(heads, lines, rows)))
+        sections.append(Section(f"{caption} {facts.of(rows)}", *with_counts(heads, lines, rows)))
     return sections

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from made_tables import (
     ABLATION,
+    PROTOCOLS,
     made_cases,
     made_runs,
     made_runtime,
@@ -29,7 +30,7 @@ from rlsp.reporting.tables import (
     write_tables,
 )
 from rlsp.reporting.timing import summarise_runtime
-from rlsp.reporting.wide import training_budget
+from rlsp.reporting.wide import Facts, accuracy_sections, seeds_words, training_budget
 
 SUMMARIES = (
     *("accuracy", "leave_one_clip_out", "ablation", "runtime", "complexity", "temporal"),
@@ -168,6 +169,39 @@ def test_what_has_no_seeds_has_no_spread_and_no_count_of_them(made):
         trained = [line for line in text.split("\n") if line.startswith("| rlsp")]
         assert all("±" in line and line.endswith("| 3 |") for line in trained)
         assert "mean ± standard deviation over seeds, n - 1 in the denominator" in text
+
+
+SPREAD = "(mean ± standard deviation over seeds, n - 1 in the denominator"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("bicubic", "")], "none"),
+        ([("a", "0 1 2"), ("b", "0 1 2"), ("bicubic", None)], f"0, 1, 2 {SPREAD})"),
+        ([("a", "1 2"), ("b", 0.0)], f"1, 2 {SPREAD}; without ±: seed 0 only)"),
+        ([("a", 3), ("b", 3)], "3"),
+        ([("a", "0 1"), ("b", "0 1 2"), ("c", "0 1")], f"0, 1 of a, c; 0, 1, 2 of b {SPREAD})"),
+        ([("a", "0"), ("b", "1"), ("b", "1")], "0 of a; 1 of b"),
+    ],
+)
+def test_seeds_are_told_as_the_rows_have_them(rows, words):
+    table = pd.DataFrame(rows, columns=["variant", "seeds"]).assign(degradation="gaussian")
+    assert seeds_words(table) == words
+
+
+def test_seeds_of_one_input_are_not_those_of_another(tmp_path):
+    """Trained with seeds 1 and 2 for Gaussian input, with seed 0 for bicubic input: each caption says its own."""
+    rows = [
+        (f"rlsp-5-32.{degradation}.s{seed}", "rlsp-5-32", "trained", "demo", seed, degradation, 25.0)
+        for degradation, seed in (("gaussian", 1), ("gaussian", 2), ("bicubic", 0))
+    ]
+    study, accuracy = made_study(), summarise_accuracy(made_scores(rows), PROTOCOLS)
+    sections = accuracy_sections(accuracy, study, Facts("Study made", "600 steps"))
+    for section in sections:
+        seeds = "seeds: 0;" if "degradation bicubic" in section.caption else f"seeds: 1, 2 {SPREAD});"
+        assert f"Study made; {seeds} budget: 600 steps." in section.caption
+    assert seeds_words(accuracy) == f"1, 2 {SPREAD}; without ±: seed 0 only)"
 
 
 def test_a_model_missing_from_the_ablation_leaves_the_others():
