@@ -1,11 +1,13 @@
 """Trainings of a second on made clips, for the tests."""
 
 import numpy as np
+import pytest
 from made_degradations import GAUSSIAN
 
 from rlsp.data.clips import pack_clip
+from rlsp.errors import TrainingError
 from rlsp.files import write_json
-from rlsp.training import TrainingJob, train
+from rlsp.training import Trainer, TrainingJob, train
 
 RECIPE = {
     "steps": 12, "batch": 2, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.25,
@@ -48,3 +50,18 @@ def run_training(manifests, tmp_path, name, spec=None, **settings):
     folder = tmp_path / f"{name}-state"
     train(TrainingJob(spec or make_spec(), weights_path=target, folder=folder, **manifests, **settings))
     return target
+
+
+def stop_training(manifests, tmp_path, name, spec, after):
+    """Train until so many steps are done, as if asked to stop then; run_training with this name goes on."""
+    train_step = Trainer.train_step
+
+    def asked_to_stop(self, number, batch):
+        if number + 1 == after:
+            self.stopped_by = "a test"
+        return train_step(self, number, batch)
+
+    stopped = f"stopped by a test at step {after} of {spec['recipe']['steps']}"
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(TrainingError, match=stopped):
+        patched.setattr(Trainer, "train_step", asked_to_stop)
+        run_training(manifests, tmp_path, name, spec)

@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from made_trainings import make_spec, run_training
+from made_trainings import make_spec, run_training, stop_training
 from safetensors.torch import load_file
 
-from rlsp.errors import TrainingError
 from rlsp.models import build_model
-from rlsp.training import Trainer
 from rlsp.training.deferred import DeferredGradients
 from rlsp.training.optimizers import ScaledInputs, make_optimizer
 from rlsp.training.step import TrainingStep, initialise
@@ -106,21 +104,11 @@ def test_frvsr_carries_its_previous_output():
 
 
 @pytest.mark.slow
-def test_soap_with_scaled_inputs_resumes_exactly(manifests, tmp_path, monkeypatch):
+def test_soap_with_scaled_inputs_resumes_exactly(manifests, tmp_path):
     """Stopped between two renewals of the basis, it ends with the bytes of a straight run, in plain weights."""
     spec = make_spec(optimizer="soap", carry_scale=0.25, steps=24, checkpoint_every=8, ema=0.9)
     straight = run_training(manifests, tmp_path, "straight", spec)
-    step = Trainer.train_step
-
-    def interrupted(self, number, batch):
-        if number == 14:
-            self.stopped_by = "a test"
-        return step(self, number, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", interrupted)
-        with pytest.raises(TrainingError, match="stopped by a test at step 15 of 24"):
-            run_training(manifests, tmp_path, "run", spec)
+    stop_training(manifests, tmp_path, "run", spec, after=15)
     resumed = run_training(manifests, tmp_path, "run", spec)
     assert resumed.read_bytes() == straight.read_bytes()
     assert "body.0.weight" in load_file(straight)

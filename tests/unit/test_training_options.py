@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from made_trainings import make_spec, run_training, write_clips
+from made_trainings import make_spec, run_training, stop_training, write_clips
 from safetensors.torch import load_file
 
 from rlsp import devices
@@ -66,24 +66,14 @@ def test_moving_average_is_the_closed_form():
 
 
 @pytest.mark.slow
-def test_a_training_with_everything_on_resumes_exactly(manifests, tmp_path, monkeypatch):
+def test_a_training_with_everything_on_resumes_exactly(manifests, tmp_path):
     """Average, long clips, turned crops: stopped in the middle of a log window, it ends with the same bytes."""
     spec = make_spec(
         ema=0.9, long_clips={"after": 0.5, "frames": 5, "batch": 1}, augment=["flip", "transpose", "reverse"],
         precision="bf16", log_every=4,
     )  # fmt: skip
     straight = run_training(manifests, tmp_path, "straight", spec)
-    step = Trainer.train_step
-
-    def interrupted(self, number, batch):
-        if number == 6:
-            self.stopped_by = "a test"
-        return step(self, number, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", interrupted)
-        with pytest.raises(TrainingError, match="stopped by a test at step 7 of 12"):
-            run_training(manifests, tmp_path, "run", spec)
+    stop_training(manifests, tmp_path, "run", spec, after=7)
     resumed = run_training(manifests, tmp_path, "run", spec, workers=2)
     assert resumed.read_bytes() == straight.read_bytes()
     logs = [list(csv.DictReader(path.with_name("training.csv").open())) for path in (straight, resumed)]
@@ -134,20 +124,11 @@ def test_bf16_by_name_is_trained_in_with_a_warning_where_it_is_emulated(manifest
     assert capsys.readouterr().err.count("warning: precision bf16:") == 1
 
 
-def test_a_training_that_goes_on_elsewhere_keeps_its_precision(manifests, tmp_path, native, monkeypatch):
+def test_a_training_that_goes_on_elsewhere_keeps_its_precision(manifests, tmp_path, native):
     """Stopped on a processor with bf16, it ends on one without as it would have at home."""
     spec = make_spec(precision="auto")
     straight = run_training(manifests, tmp_path, "straight", spec)
-    step = Trainer.train_step
-
-    def interrupted(self, number, batch):
-        self.stopped_by = "a test" if number == 6 else None
-        return step(self, number, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "train_step", interrupted)
-        with pytest.raises(TrainingError, match="stopped by a test"):
-            run_training(manifests, tmp_path, "run", spec)
+    stop_training(manifests, tmp_path, "run", spec, after=7)
     native.remove("bf16")
     resumed = run_training(manifests, tmp_path, "run", spec)
     assert precisions(resumed) == ({"bf16"}, "bf16")
