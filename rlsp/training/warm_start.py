@@ -45,8 +45,8 @@ class _Misfit(Exception):
 def _grow(model: VideoModel, source: VideoModel) -> None:
     if type(model) is not type(source):
         raise _Misfit(f"expected weights of {type(model).__name__}, got {type(source).__name__}")
-    for key in ("scale", "output", "input_range"):
-        ours, theirs = getattr(model, key), getattr(source, key)
+    for key in ("scale", "output", "input_range", "residual"):
+        ours, theirs = (getattr(one, key, None) for one in (model, source))
         if ours != theirs:
             raise _Misfit(f"expected weights of {key} {ours}, got {theirs}")
     groups, theirs = model.channel_groups(), source.channel_groups()
@@ -61,10 +61,10 @@ def _grow(model: VideoModel, source: VideoModel) -> None:
 
 def _copy_all(model: VideoModel, source: VideoModel) -> None:
     ours, theirs = model.state_dict(), source.state_dict()
-    for name, tensor in ours.items():
-        found = tuple(theirs[name].shape) if name in theirs else None
-        if found != tuple(tensor.shape):
-            raise _Misfit(f"expected {name} of shape {tuple(tensor.shape)}, got {found}")
+    for name in ours | theirs:
+        expected, found = (tuple(one[name].shape) if name in one else None for one in (ours, theirs))
+        if expected != found:
+            raise _Misfit(f"expected {name} of shape {expected}, got {found}")
     model.load_state_dict(theirs)
 
 

@@ -9,7 +9,9 @@ from made_trainings import make_spec, run_training
 from rlsp.config.study import Study
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
+from rlsp.models.base import VideoModel
 from rlsp.models.weights import load_weights, save_weights
+from rlsp.training import warm_start
 from rlsp.training.warm_start import start_from
 
 pytestmark = pytest.mark.numerical
@@ -68,6 +70,19 @@ def test_other_models_take_equal_shapes(tmp_path):
         start_from(build_model({**FRVSR, "filters": 5}), path)
 
 
+def test_weights_of_more_layers_are_not_taken_in_part(tmp_path, monkeypatch):
+    """A user's model that has all layers of another one by the same names, and one more."""
+
+    class Own(VideoModel):
+        def __init__(self, layers):
+            super().__init__(scale=4, output="y", look_behind=0, look_ahead=0)
+            self.layers = torch.nn.ModuleList(torch.nn.Conv2d(3, 3, 1) for _ in range(layers))
+
+    monkeypatch.setattr(warm_start, "load_weights", lambda *_, **__: (Own(2), {}))
+    with pytest.raises(ConfigError, match=r"expected layers\.1\.weight of shape None, got \(3, 3, 1, 1\)"):
+        start_from(Own(1), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -76,6 +91,7 @@ def test_other_models_take_equal_shapes(tmp_path):
         ({**RLSP, "layers": 4}, "expected weights of 4 layers, got 3"),
         ({**RLSP, "input_range": 1}, "expected weights of input_range 1, got 255"),
         ({**RLSP, "output": "rgb"}, "expected weights of output rgb, got y"),
+        ({**RLSP, "residual": False}, "expected weights of residual False, got True"),
         (FRVSR, "expected weights of FRVSR, got RLSP"),
     ],
 )
