@@ -8,6 +8,7 @@ from made_trainings import make_spec, run_training, stop_training
 from safetensors.torch import load_file
 
 from rlsp.models import build_model
+from rlsp.training import deferred
 from rlsp.training.deferred import DeferredGradients
 from rlsp.training.optimizers import ScaledInputs, make_optimizer
 from rlsp.training.step import TrainingStep, initialise
@@ -32,8 +33,11 @@ def clips(frames=3, size=8, context=2, seed=0):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_deferred_gradients_are_those_of_autograd(name, dtype):
-    """In float64 to its rounding; under autocast the sum over frames is rounded once instead of at each frame."""
+def test_deferred_gradients_are_those_of_autograd(name, dtype, monkeypatch):
+    """In float64 to its rounding; under autocast the sum over frames is rounded once instead of at each frame.
+
+    Each layer's weight gradient is one convolution, whatever the number of frames.
+    """
     torch.manual_seed(0)
     model = build_model(MODELS[name])
     lr, hr = clips(context=model.look_behind + model.look_ahead)
@@ -48,9 +52,18 @@ def test_deferred_gradients_are_those_of_autograd(name, dtype):
     loss().backward()
     expected = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
-    with DeferredGradients(model) as deferred:
+    asked = []
+    backward_pass = deferred._convolution_backward
+    monkeypatch.setattr(
+        deferred,
+        "_convolution_backward",
+        lambda *arguments: asked.append(arguments[4]) or backward_pass(*arguments),
+    )
+    with DeferredGradients(model) as gradients:
         value = loss()
-    deferred.backward(value)
+    gradients.backward(value)
+    layers = sum(type(module) is torch.nn.Conv2d for module in model.modules())
+    assert sum(of_weight for _, of_weight, _ in asked) == layers < sum(of_input for of_input, *_ in asked)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         difference = (parameter.grad - gradient).norm() / gradient.norm()
         # RLSP's frames are added in float64 or float32, all other sums in their own order
@@ -97,10 +110,22 @@ def test_a_model_that_carries_nothing_stays():
     assert ScaledInputs(scaled, 0.25).parameters(scaled)[0] is scaled.body[0].weight
 
 
-def test_frvsr_carries_its_previous_output():
-    model = build_model(MODELS["frvsr"])
+@pytest.mark.parametrize("name", ["rlsp", "frvsr"])
+def test_carried_inputs_are_all_that_is_carried(name):
+    """Without them a frame is restored as if there had been none before it; with the others alone it is not."""
+    model = build_model(MODELS[name]).eval()
     layer, carried = model.carried_inputs()
-    assert layer.weight[:, carried].shape[1] == 48
+    if name == "frvsr":  # a flow of zero, as the frame before is carried for the flow alone
+        model.flow = lambda previous, frame: frame.new_zeros(len(frame), 2, *frame.shape[2:])
+    lr = clips()[0]
+    width = model.look_behind + 1 + model.look_ahead
+    with torch.no_grad():
+        _, carry = model.step(lr[:, :width], None)
+        assert not torch.equal(*(model.step(lr[:, 1 : 1 + width], before)[0] for before in (carry, None)))
+        layer.weight[:, carried] = 0
+        one, other = (model.step(lr[:, 1 : 1 + width], before)[0] for before in (carry, None))
+        assert torch.equal(one, other)
+        assert not torch.equal(one, model.step(lr[:, :width], None)[0])
 
 
 @pytest.mark.slow
