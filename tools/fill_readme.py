@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -77,8 +78,8 @@ TRIALS = {
     }),
     "gpu-speeds": ("speeds", {
         "model": ("model", None), "batch": ("crops a step", 0), "weight_gradients": ("weight gradients", None),
-        "side_by_side": ("side by side", 0), "steps_per_second": ("steps a second", 1),
-        "lr_mpixels_per_second": ("10^6 LR pixels a second", 1),
+        "side_by_side": ("side by side", 0), "cudnn_benchmark": ("cuDNN tries its kernels", None),
+        "steps_per_second": ("steps a second", 1), "lr_mpixels_per_second": ("10^6 LR pixels a second", 1),
     }),
     "trials": ("trials", {
         "name": ("trial", None), "change": ("what differs", None), "psnr_training": ("last 200 steps [dB]", 2),
@@ -115,12 +116,17 @@ def _trial_table(path: Path, columns: dict[str, tuple[str, int | None]]) -> str:
     rows = [[head for head, _ in columns.values()]]
     rows += [
         [
-            str(row[column]) if digits is None else number_text(row[column], digits)
+            _text(row[column]) if digits is None else number_text(row[column], digits)
             for column, (_, digits) in columns.items()
         ]
         for _, row in table.iterrows()
     ]
     return markdown_table(rows)
+
+
+def _text(value: Any) -> str:
+    """Print what is not a number."""
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))
 
 
 def find_reference(reference: Path, study: str) -> Path:

@@ -61,9 +61,10 @@ def test_licence_and_citation():
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
 
-def test_readme_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text())
+    assert targets and all(((ROOT / page).parent / target).exists() for target in targets), targets
 
 
 @pytest.mark.slow
@@ -72,3 +73,10 @@ def test_readme_numbers_are_those_of_the_reference_tables():
 
     text = (ROOT / "README.md").read_text()
     assert fill_readme(text) == text
+
+
+def test_numbers_of_trials_are_those_of_the_reference_tables():
+    fill_training = load_tool("fill_readme").fill_training
+
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert fill_training(text) == text
