@@ -99,8 +99,8 @@ class Session:
                 try:
                     list(pool.map(lambda command: self.run_one(part, *command), list(self.commands(run))))
                 except BaseException:  # we are asked to stop ourselves
-                    self.deadline = -math.inf
-                    running = list(self.running)
+                    with self.lock:
+                        self.deadline, running = -math.inf, list(self.running)
                     for process in running:
                         process.send_signal(signal.SIGTERM)  # all of them save meanwhile
                     for process in running:
@@ -125,10 +125,13 @@ class Session:
         with log_path.open("a") as log:
             log.write(f"$ {' '.join(command)}\n")
             log.flush()
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            self.running.append(process)
+            with self.lock:  # nothing is started once all that runs was asked to stop
+                if self.deadline == -math.inf:
+                    return "not started"
+                process = subprocess.Popen(
+                    command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+                self.running.append(process)
             try:
                 return "ok" if process.wait(seconds) == 0 else f"failed with status {process.returncode}"
             except subprocess.TimeoutExpired:
