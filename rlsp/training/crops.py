@@ -251,9 +251,9 @@ def _draw_below(drawn: np.ndarray, limits: np.ndarray | int) -> np.ndarray:
     return (drawn * limits).astype(np.int64)
 
 
-def _as_tensor(part: np.ndarray | Tensor) -> Tensor:
+def _as_tensor(part: np.ndarray) -> Tensor:
     """Give a part of a clip as a tensor; one of a memory map is read from disk now."""
-    return part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+    return torch.from_numpy(np.array(part))
 
 
 class Batches(Dataset):
@@ -261,7 +261,7 @@ class Batches(Dataset):
 
     Parameters
     ----------
-    crops : TrainingCrops
+    crops : TrainingCrops or ResidentCrops
         The data.
     recipe : dict
         ``steps``, ``batch``, ``frames`` and ``long_clips``.

@@ -30,7 +30,10 @@ from rlsp.training.lease import hold_lease
 from rlsp.training.loop import Trainer, model_spec, weights_metadata
 from rlsp.training.resident import ResidentCrops
 
-WHEN_FULL = "set training.resident: never, lower the recipe's batch or crop, or take a GPU with more memory"
+WHEN_FULL = (
+    "set training.resident: never, lower the recipe's batch or crop or training.runs_per_gpu, "
+    "or take a GPU with more memory"
+)
 STOP_MARGIN = 300  # seconds before the end of a job's time: a validation, and a checkpoint on a slow disk
 # Part of a GPU's free memory that resident clips may take: REDS's 69 GB fit into 80 GB, and what is left holds any
 # training of the paper study.

@@ -24,6 +24,7 @@ from rlsp.provenance import code_hash
 from rlsp.training.checkpoint import Checkpoint, Diverged, Progress
 from rlsp.training.crops import Batches, TrainingCrops, read_batches, reader_errors
 from rlsp.training.distributed import Group
+from rlsp.training.resident import ResidentCrops
 from rlsp.training.step import TrainingStep, initialise, learning_rate_at
 from rlsp.training.validation import validate
 from rlsp.training.warm_start import start_from
@@ -41,7 +42,7 @@ class Trainer:
     ----------
     spec : dict
         ``model``, ``recipe``, ``degradation``, ``train_sets`` (resolved entries) and ``seed``.
-    crops : TrainingCrops
+    crops : TrainingCrops or ResidentCrops
         The data.
     folder : Path
         Where checkpoints and TensorBoard events go.
@@ -71,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         spec: dict[str, Any],
-        crops: TrainingCrops | None,
+        crops: TrainingCrops | ResidentCrops | None,
         folder: Path,
         device: str,
         data: Sequence[str] = (),
