@@ -2,6 +2,7 @@
 
 import sys
 
+__version__ = "0.1.0"
 PYTHON = ((3, 11), (3, 14))  # the oldest and the newest that are tested
 
 if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:

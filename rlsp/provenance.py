@@ -13,17 +13,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rlsp import __version__
 from rlsp.errors import ConfigError
 from rlsp.files import write_json
+from rlsp.shipped import CHECKOUT, PACKAGE
 
-PACKAGE = Path(__file__).resolve().parent
 # Nothing of these decides a result but through values that jobs take as params: errors, plain files, the names of
 # columns, what a study says, where clips are fetched from, and what starts the work.
 NO_PART = tuple(
     f"rlsp.{name}"
     for name in (
-        "errors", "files", "columns", "provenance", "processors", "config", "cli", "jobs", "data.sources",
-        "data.download", "data.archives", "data.staging", "training.lease",
+        "errors", "shipped", "files", "columns", "provenance", "processors", "config", "cli", "jobs",
+        "data.sources", "data.download", "data.archives", "data.staging", "training.lease",
     )
 )  # fmt: skip
 # LR clips that the same code made before it was hashed in this way are not made again: its hash now, its hash then.
@@ -146,19 +147,27 @@ def _shape(node: ast.AST) -> Iterator[str]:
 
 @cache
 def commit() -> str:
-    """Commit of the checkout that the package is installed from, with ``+`` when it has changes, or "unknown".
+    """Commit of the checkout that the package is in, with ``+`` when it has changes; "wheel 0.1.0" or "unknown" else.
 
-    Kept results are no change: they are written from a run, and decide none.
+    Kept results are no change: they are written from a run, and decide none. The commit of a repository that the
+    package merely lies in, such as one around a virtual environment, is none of ours.
     """
+    if CHECKOUT is None:
+        return f"wheel {__version__}"
     try:
-        git = ["git", "-C", str(PACKAGE.parent)]
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        git = ["git", "-C", str(CHECKOUT)]
+        found = subprocess.run(
+            [*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True
+        )
+        top, head = found.stdout.splitlines()
+        if Path(top).resolve() != CHECKOUT:
+            return "unknown"
         code = [".", ":(exclude)results/reference"]
         changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", *code]
         changed = subprocess.run(changes, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip() + ("+" if changed.stdout else "")
+    return head + ("+" if changed.stdout else "")
 
 
 def package_versions() -> dict[str, str]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rlsp.errors import ConfigError
+from rlsp.shipped import ROOT
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CATALOGUE = ROOT / "config" / "catalogue.yaml"
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of convolutions and matrix products

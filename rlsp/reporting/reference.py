@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlsp.config.schema import ROOT
 from rlsp.errors import DataError
 from rlsp.files import write_json
 from rlsp.provenance import describe_environment
+from rlsp.shipped import CHECKOUT
+
+# A wheel is no place to write to: there it is the working folder's.
+REFERENCE = (CHECKOUT or Path()) / "results" / "reference"
 
 
-def copy_reference(results: Path, reference: Path = ROOT / "results" / "reference") -> Path:
+def copy_reference(results: Path, reference: Path = REFERENCE) -> Path:
     """Copy the tables and number-only figures of a finished study to ``reference/<study>/<device>/``.
 
     Pixels are left out: figures that show clips, and every picture, stay where they are.

@@ -9,11 +9,12 @@ from rlsp.config.schema import ROOT
 
 # Lowest first.
 PARTS = (
-    "errors", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config", "metrics",
-    "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
+    "errors", "shipped", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config",
+    "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
     "jobs", "cli",
 )  # fmt: skip
-WITHOUT_TORCH = ("errors", "files", "columns", "config", "reporting", "jobs", "cli")  # at import
+# At import.
+WITHOUT_TORCH = ("errors", "shipped", "files", "columns", "config", "reporting", "jobs", "cli")
 PACKAGE = ROOT / "rlsp"
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from made_tables import write_made
 
+import rlsp
 from rlsp import provenance
 from rlsp.config.schema import ROOT
 from rlsp.errors import DataError
@@ -60,7 +61,7 @@ def test_the_commit_says_that_code_was_changed_and_not_that_kept_results_were(tm
     for path in (package, kept):
         path.parent.mkdir(parents=True)
         path.write_text("1\n")
-    monkeypatch.setattr(provenance, "PACKAGE", package.parent)
+    monkeypatch.setattr(provenance, "CHECKOUT", tmp_path)
     assert provenance.commit.__wrapped__() == "unknown"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=me", "-c", "user.email=me@localhost"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
@@ -71,6 +72,10 @@ def test_the_commit_says_that_code_was_changed_and_not_that_kept_results_were(tm
     assert provenance.commit.__wrapped__() == clean
     package.write_text("2\n")
     assert provenance.commit.__wrapped__() == f"{clean}+"
+    monkeypatch.setattr(provenance, "CHECKOUT", package.parent)  # a copy inside somebody's repository
+    assert provenance.commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(provenance, "CHECKOUT", None)
+    assert provenance.commit.__wrapped__() == f"wheel {rlsp.__version__}"
 
 
 @pytest.mark.parametrize("tables", REFERENCES, ids=lambda path: "-".join(path.parts[-3:-1]))
