@@ -21,7 +21,7 @@ WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 STUDY_FILES = config/$(STUDY).yaml $(CONFIGS)
 
-.PHONY: help install demo study test test-fast test-released test-isa test-slurm gpu lint fetch figures reference readme clean
+.PHONY: help install demo study test test-fast test-released test-isa test-slurm gpu lint fetch figures reference readme wheel clean
 
 help:
 	@echo 'make demo                       train, measure and report the demo study'
@@ -37,11 +37,12 @@ help:
 	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
 	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
 	@echo 'make readme                     fill the numbers of the README from results/reference'
+	@echo 'make wheel                      build/rlsp-*.whl, for use without a clone'
 	@echo 'Variables: PYTHON=python3.12  CORES=8  WORKERS=4  TORCH_INDEX=<URL>  CONFIGS=mine.yaml'
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else \
 	"error: expected Python 3.11 to 3.14, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
@@ -92,6 +93,11 @@ reference: $(INSTALLED)
 
 readme: $(INSTALLED)
 	$(BIN)/python tools/fill_readme.py
+
+# setuptools would put files of an older build into the wheel.
+wheel: $(INSTALLED)
+	rm -rf build/lib
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w build .
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

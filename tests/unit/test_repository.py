@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tool import load_tool
 
-from rlsp import PYTHON
+from rlsp import PYTHON, __version__
 from rlsp.config.schema import ROOT
 from rlsp.provenance import OLDEST_TORCH
 
@@ -56,7 +56,7 @@ def test_notebooks_are_stored_without_outputs(path):
 
 def test_licence_and_citation():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PYPROJECT["version"]
+    assert citation["version"] == __version__
     assert citation["preferred-citation"]["doi"] == "10.1109/ICCVW.2019.00431"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
