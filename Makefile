@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	"error: expected Python 3.11 to 3.14, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation -e '.[test,cluster]'
+	$(PIP) --no-build-isolation -e '.[test,cluster,notebook]'
 	@touch $@
 
 demo: $(INSTALLED)

@@ -59,6 +59,34 @@ def check_torch() -> None:
         raise ConfigError(f"{needed}, found {found}; install it with: pip install --upgrade torch")
 
 
+def missing_extra(what: str, extra: str, *packages: str) -> str:
+    """Say which package of an extra is not installed and how to get it; nothing when all are there.
+
+    Parameters
+    ----------
+    what : str
+        What needs the packages, such as "the report".
+    extra : str
+        Extra of this package that brings them (pyproject.toml).
+    *packages : str
+        Their names at import.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    return f"{what} needs {' and '.join(missing)}: pip install 'rlsp[{extra}]'" if missing else ""
+
+
+def check_extra(what: str, extra: str, *packages: str) -> None:
+    """Refuse work for which an extra is missing; see :func:`missing_extra`.
+
+    Raises
+    ------
+    ConfigError
+        A package of the extra is not installed.
+    """
+    if missing := missing_extra(what, extra, *packages):
+        raise ConfigError(missing)
+
+
 def code_hash(*roots: str) -> str:
     """Hash the code that a result depends on: modules, and all of this package that they import.
 

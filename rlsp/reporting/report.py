@@ -2,11 +2,21 @@
 
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
 from rlsp.errors import DataError
 from rlsp.files import write_text
+from rlsp.provenance import check_extra, missing_extra
+
+NEEDED = ("the report", "notebook", "papermill", "nbconvert", "ipykernel")  # as `check_extra` takes it
+
+
+def note_missing() -> None:
+    """Say on stderr that the report, which a study makes last, will fail for want of a package."""
+    if missing := missing_extra(*NEEDED):
+        print(f"note: {missing}", file=sys.stderr)
 
 
 def write_report(notebook: Path, page: Path, *, study: str, results: Path) -> None:
@@ -25,9 +35,12 @@ def write_report(notebook: Path, page: Path, *, study: str, results: Path) -> No
 
     Raises
     ------
+    ConfigError
+        What executes notebooks is not installed.
     DataError
         A cell of the notebook fails; the message names the error.
     """
+    check_extra(*NEEDED)
     import papermill
     from nbconvert import HTMLExporter
     from papermill.exceptions import PapermillExecutionError

@@ -42,7 +42,8 @@ def test_supported_versions_are_told_once():
 
 def test_conda_environment_has_the_same_versions():
     pip = yaml.safe_load((ROOT / "envs" / "rlsp.yaml").read_text())["dependencies"][-1]["pip"]
-    assert {line.split("==")[0].lower() for line in pip} == {name(r) for r in PYPROJECT["dependencies"]}
+    needed = [*PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"]["notebook"]]
+    assert {line.split("==")[0].lower() for line in pip} == {name(requirement) for requirement in needed}
     pins = {key.lower(): version for key, version in pinned().items()}
     assert all(pins[line.split("==")[0].lower()] == line.split("==")[1] for line in pip)
 
