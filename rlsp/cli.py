@@ -3,6 +3,7 @@
 import argparse
 import functools
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rlsp import __version__
 from rlsp.config.checks import check_known
 from rlsp.config.schema import FRAME_SIZES, PRECISIONS, ROOT
 from rlsp.config.study import Study
@@ -406,6 +408,15 @@ def diagnose_command(args: argparse.Namespace) -> None:
         print("nothing found: no shift, frame offset, swapped channel, wrong range, matrix or blur")
 
 
+def init_command(args: argparse.Namespace) -> None:
+    """Lay out a new folder with a small study to change, for use without a clone."""
+    from rlsp.starting import start_folder
+
+    for path in start_folder(args.folder):
+        print(path)
+    print(f"next:\n  cd {shlex.quote(str(args.folder))}\n  snakemake -n\n  snakemake --cores all")
+
+
 def keys_command(args: argparse.Namespace) -> None:
     """Describe every configuration key, as in config/README.md."""
     from rlsp.config.keys import list_keys
@@ -449,6 +460,7 @@ def frame_size(text: str) -> str | tuple[int, int]:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog="rlsp", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"rlsp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command_name")
 
     def add(name: str, command: Command, *arguments: str) -> argparse.ArgumentParser:
@@ -567,6 +579,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("hr", type=Path, help="ground truth, likewise")
     sub.add_argument("--scale", type=positive, default=4, help="up-scaling factor")
     sub.add_argument("--frames", type=positive, default=100, help="look at the first frames only")
+    sub = add("init", init_command)
+    sub.add_argument("folder", type=Path, help="where Snakefile, study.yaml and profiles go")
     add("keys", keys_command)
     return parser
 

@@ -23,7 +23,7 @@ from rlsp.shipped import CHECKOUT, PACKAGE
 NO_PART = tuple(
     f"rlsp.{name}"
     for name in (
-        "errors", "shipped", "files", "columns", "provenance", "processors", "config", "cli", "jobs",
+        "errors", "shipped", "files", "columns", "provenance", "processors", "config", "starting", "cli", "jobs",
         "data.sources", "data.download", "data.archives", "data.staging", "training.lease",
     )
 )  # fmt: skip

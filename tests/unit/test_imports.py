@@ -11,10 +11,10 @@ from rlsp.config.schema import ROOT
 PARTS = (
     "errors", "shipped", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config",
     "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
-    "jobs", "cli",
+    "jobs", "starting", "cli",
 )  # fmt: skip
 # At import.
-WITHOUT_TORCH = ("errors", "shipped", "files", "columns", "config", "reporting", "jobs", "cli")
+WITHOUT_TORCH = ("errors", "shipped", "files", "columns", "config", "reporting", "jobs", "starting", "cli")
 PACKAGE = ROOT / "rlsp"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
