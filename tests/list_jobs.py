@@ -1,6 +1,6 @@
 """Print what studies plan, as JSON: the rule and the params of each output, as Snakemake compares them.
 
-Run in a working folder: ``python list_jobs.py SNAKEFILE STUDY.yaml``. Hashes of code are left out of the params: they
+Run in a working folder: ``python list_jobs.py SNAKEFILE [STUDY.yaml]``. Hashes of code are left out of the params: they
 change with the code.
 """
 
@@ -14,7 +14,7 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 LEFT_OUT = ("code",)
 
 
-def list_jobs(study: Path, snakefile: Path) -> dict[str, dict]:
+def list_jobs(snakefile: Path, *studies: Path) -> dict[str, dict]:
     """List every job that a study needs when nothing is there.
 
     Returns
@@ -26,7 +26,7 @@ def list_jobs(study: Path, snakefile: Path) -> dict[str, dict]:
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow_api = api.workflow(
             resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(configfiles=[study]),
+            config_settings=ConfigSettings(configfiles=studies),
             snakefile=snakefile,
         )
         workflow_api.dag(dag_settings=DAGSettings(forceall=True))
@@ -51,5 +51,5 @@ def list_jobs(study: Path, snakefile: Path) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    json.dump(list_jobs(Path(sys.argv[2]), Path(sys.argv[1])), sys.stdout, indent=0)
+    json.dump(list_jobs(*map(Path, sys.argv[1:])), sys.stdout, indent=0)
     print()
