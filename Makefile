@@ -84,6 +84,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
 
 figures: $(INSTALLED)
 	$(BIN)/rlsp figures $(if $(FROM),--tables $(FROM),$(error say make figures FROM=<folder of tables>))
@@ -100,4 +101,4 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w build .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

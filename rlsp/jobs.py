@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from rlsp.errors import one_line_errors
+from rlsp.errors import ConfigError, one_line_errors
 from rlsp.files import is_alive, write_json
 
 # Seconds; Snakemake locks shortly before it tells us that it has started.
@@ -81,8 +81,30 @@ def record_holder(folder: Path = Path()) -> None:
     write_json(folder / HOLDER, holder)
 
 
+def settle_lock(folder: Path = Path()) -> None:
+    """Before Snakemake takes its lock: remove that of a killed run; of one that lives, say which process it is.
+
+    Raises
+    ------
+    ConfigError
+        Another run holds the folder.
+    """
+    locks = folder / LOCKS
+    if release_stale_lock(folder) or not locks.is_dir() or not any(locks.iterdir()):
+        return
+    try:
+        holder = json.loads((folder / HOLDER).read_text())
+        who = f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "one that was not started through this workflow"
+    raise ConfigError(
+        f"{folder.absolute()}: expected no other run of Snakemake in this folder, got {who}; wait for it, or if it is "
+        "gone for sure: snakemake --unlock"
+    )
+
+
 def release_stale_lock(folder: Path = Path()) -> bool:
-    """Remove the lock of a killed Snakemake, so that the same command simply goes on.
+    """Remove the lock of a killed Snakemake, so that the same command simply resumes.
 
     Only when the holder was recorded on this machine and is no longer alive: a run on another node of a
     cluster keeps its lock.

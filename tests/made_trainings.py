@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from made_degradations import GAUSSIAN
 
+from rlsp.config.specs.recipes import Recipe
+from rlsp.config.specs.runs import Training
 from rlsp.data.clips import pack_clip
 from rlsp.errors import TrainingError
 from rlsp.files import write_json
@@ -11,22 +13,28 @@ from rlsp.training import Trainer, TrainingJob, train
 
 RECIPE = {
     "steps": 12, "batch": 2, "crop": 8, "frames": 3, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.25,
-    "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": 0.1, "context": "real", "threads": 1,
-    "log_every": 2, "checkpoint_every": 4, "augment": [], "ema": None, "long_clips": None, "precision": "fp32",
-    "execution": "eager", "validate_every": None, "validate_frames": None, "keep": "last",
+    "init": "he-normal", "head_scale": 0.1, "input_range": 1, "clip_norm": 0.1, "log_every": 2, "checkpoint_every": 4,
 }  # fmt: skip
+MADE = {"source": "folder", "path": "made"}
+
+
+def make_recipe(**changes):
+    """Recipe of a training, with some keys changed."""
+    return Recipe.parse({**RECIPE, **changes})
 
 
 def make_spec(**recipe):
     """Specification of a training, with some keys of its recipe changed."""
-    return {
-        "model": {"arch": "rlsp", "layers": 3, "filters": 8, "scale": 4},
-        "recipe": {**RECIPE, **recipe},
-        "train_sets": [{"source": "made"}],
-        "validation_set": None,
-        "degradation": GAUSSIAN,
-        "seed": 0,
-    }
+    return Training.parse(
+        {
+            "model": {"arch": "rlsp", "layers": 3, "filters": 8},
+            "recipe": make_recipe(**recipe),
+            "train_sets": [MADE],
+            "validation_set": None,
+            "degradation": GAUSSIAN,
+            "seed": 0,
+        }
+    )
 
 
 def made_clips():
@@ -61,7 +69,7 @@ def stop_training(manifests, tmp_path, name, spec, after):
             self.stopped_by = "a test"
         return train_step(self, number, batch)
 
-    stopped = f"stopped by a test at step {after} of {spec['recipe']['steps']}"
+    stopped = f"stopped by a test at step {after} of {spec.recipe.steps}"
     with pytest.MonkeyPatch.context() as patched, pytest.raises(TrainingError, match=stopped):
         patched.setattr(Trainer, "train_step", asked_to_stop)
         run_training(manifests, tmp_path, name, spec)

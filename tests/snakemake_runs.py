@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from rlsp.cli import main
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 STUDIES = ROOT / "tests" / "studies"
 TINY = STUDIES / "tiny.yaml"

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 
 def load_tool(name):

@@ -9,11 +9,13 @@ import os
 import urllib.parse
 from pathlib import Path
 
-from rlsp.config.schema import ROOT
+from rlsp.config.needs import needed_downloads
+from rlsp.config.specs.downloads import Files
 from rlsp.config.study import Study
 from rlsp.data.download import Item, fetch_files
 from rlsp.data.sources import listed_files
 from rlsp.errors import one_line_errors
+from rlsp.shipped import ROOT
 
 STUDY = (ROOT / "config" / "released.yaml", ROOT / "tests" / "studies" / "released-first.yaml")
 
@@ -21,12 +23,12 @@ STUDY = (ROOT / "config" / "released.yaml", ROOT / "tests" / "studies" / "releas
 def mirror_items(study: Study) -> dict[str, list[Item]]:
     """List what a study downloads from lists of files, by host: ``<repository>/<commit>/<path>``."""
     items: dict[str, dict[str, Item]] = {}
-    for name in study.needed_downloads():
+    for name in needed_downloads(study):
         spec = study.download(name)
-        if spec["kind"] != "files":
+        if not isinstance(spec, Files):
             continue
-        base = (os.environ.get("RLSP_MIRROR") or spec["base_url"]).rstrip("/")
-        host = urllib.parse.urlsplit(spec["base_url"]).netloc
+        base = (os.environ.get("RLSP_MIRROR") or spec.base_url).rstrip("/")
+        host = urllib.parse.urlsplit(spec.base_url).netloc
         for row in listed_files(name, spec):
             place = "/".join([row["repository"], row["commit"], row["path"]])
             url = f"{base}/{urllib.parse.quote(place)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.config.schema import CATALOGUE, ROOT
+from rlsp.config.study_files import CATALOGUE
 from rlsp.errors import DataError, one_line_errors
 from rlsp.files import read_json, write_text
 from rlsp.reporting.blocks import (
@@ -19,6 +19,7 @@ from rlsp.reporting.blocks import (
     study_block,
 )  # fmt: skip
 from rlsp.reporting.printing import markdown_table, number_text
+from rlsp.shipped import ROOT
 
 README = ROOT / "README.md"
 TRAINING = ROOT / "docs" / "training.md"

@@ -38,7 +38,7 @@ STOPPED = "stopped at its limit"
 NOTHING = "nothing was written"
 WELL = ("ok", STOPPED, "not started")
 # Modules, and the packages that have them.
-CARRIED = {"jsonschema": "jsonschema", "pynvml": "nvidia-ml-py", "pytorch_optimizer": "pytorch-optimizer"}
+CARRIED = {"pydantic": "pydantic", "pynvml": "nvidia-ml-py", "pytorch_optimizer": "pytorch-optimizer"}
 COLUMNS = ("part", "what", "status", "seconds", "result")
 
 
@@ -81,9 +81,11 @@ class Session:
     """
 
     def __init__(self, studies: list[Path], device: str, folder: Path, *, tiny: bool) -> None:
+        from rlsp.config.resources import places
         from rlsp.config.study import Study
 
         self.study = Study.from_file(*studies)
+        self.places = places(self.study)
         self.options = [option for path in studies for option in ("--study", str(path))]
         self.device, self.folder, self.tiny = device, folder, tiny
         self.rows: list[dict[str, object]] = []
@@ -95,7 +97,7 @@ class Session:
         """Run a part under a limit of so many seconds and add its rows to the summary."""
         self.deadline = time.monotonic() + seconds
         for run in [part, *(["trainings"] if part == "training" else [])]:
-            with ThreadPoolExecutor(self.study.places if run == "trainings" else 1) as pool:
+            with ThreadPoolExecutor(self.places if run == "trainings" else 1) as pool:
                 try:
                     list(pool.map(lambda command: self.run_one(part, *command), list(self.commands(run))))
                 except BaseException:  # we are asked to stop ourselves
@@ -150,14 +152,13 @@ class Session:
         if part == "times":
             table = self.folder / "runtime.csv"
             little = ["--sizes", "16x16", "--repeats", "2", "--seconds", "0.1"] if self.tiny else []
-            models = [
-                name for name in self.study.timed_models() if name not in self.study.config["ablation"][:-1]
-            ]
+            models = [name for name in self.study.timed_models() if name not in self.study.spec.ablation[:-1]]
             chosen = ["--models", *models]  # rows of an ablation differ by columns of one layer
             command = [*rlsp, "time", *self.options, *device, *chosen, *little, "--output", str(table)]
             yield "rlsp time", command, table.with_name("runtime-cases.csv"), count_statuses
-        if part in ("rates", "training"):  # first: trainings need their clips
-            yield from self.data_commands(rlsp)
+        if part in ("rates", "training") and not self.has_clips():  # first: trainings need them
+            make_clips = [sys.executable, str(ROOT / "tools" / "make_clips.py")]
+            yield "training clips", [*make_clips, *self.options], None, str
         if part == "rates":
             table = self.folder / "training_rate.csv"
             little = ["--seconds", "0.05", "--rounds", "1"] if self.tiny else []
@@ -168,16 +169,12 @@ class Session:
                 command = [*rlsp, "train", *self.options, *device, run.id]
                 yield run.id, command, self.study.training_folder(run.id) / "state.pt", self.training_state
 
-    def data_commands(self, rlsp: list[str]) -> Iterator["Command"]:
-        """List the commands that make the training clips which are not there yet."""
-        runs = self.study.runs_of("trained")
-        sets = {(name, run.degradation) for run in runs for name in self.study.learnt_from(run)}
-        for name in sorted({name for name, _ in sets}):
-            if not self.study.clips(name).exists():
-                yield f"pack {name}", [*rlsp, "pack", *self.options, name], None, str
-        for name, degradation in sorted(sets):
-            if not self.study.lr(degradation, name).exists():
-                yield f"degrade {name}", [*rlsp, "degrade", *self.options, name, degradation], None, str
+    def has_clips(self) -> bool:
+        """Whether all clips of the trainings are there."""
+        runs = [run.id for run in self.study.runs_of("trained")]
+        return all(
+            path.exists() for run in runs for path in self.study.train_hr(run) + self.study.train_lr(run)
+        )
 
     def training_state(self, state: Path) -> str:
         """Say how far a training has come, in steps and PSNR (dB) on its crops, and keep its log."""
@@ -189,7 +186,7 @@ class Session:
         run = state.parent.name.rpartition("-")[0]  # without the hash
         progress = torch.load(state, weights_only=True, map_location="cpu")["progress"]
         write_rows(self.folder / "training" / f"{run}.csv", TRAINING_LOG.names, progress["rows"])
-        steps = f"step {progress['step']:,} of {self.study.training(run)['recipe']['steps']:,}"
+        steps = f"step {progress['step']:,} of {self.study.spec.recipes[self.study.runs[run].recipe].steps:,}"
         return steps + (f", {progress['rows'][-1]['psnr']:.2f} dB in training" if progress["rows"] else "")
 
     def write_summary(self) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsp.config.schema import ROOT
 from rlsp.data.clips import read_frames
 from rlsp.data.images import write_png
 from rlsp.errors import DataError, DownloadError, one_line_errors
+from rlsp.shipped import ROOT
 
 SOURCES = (
     "rlsp",
@@ -32,7 +32,7 @@ SOURCES = (
 # What reads studies, with what that needs, what reads a GPU's clocks, and SOAP; everything else is on a machine that
 # people train on.
 WHEELS = (
-    "jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs", "typing-extensions", "nvidia-ml-py",
+    "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "nvidia-ml-py",
     "pytorch-optimizer",
 )  # fmt: skip
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # over there
@@ -146,7 +146,9 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, default=256, help="pixels of a frame that are kept (default: 256)"
     )
-    parser.add_argument("--no-wheels", action="store_true", help="jsonschema and nvidia-ml-py are there")
+    parser.add_argument(
+        "--no-wheels", action="store_true", help="pydantic, nvidia-ml-py and pytorch-optimizer are there"
+    )
     parser.add_argument("--limit", type=float, default=60, help="MB of 10^6 bytes that the folder may take")
     args = parser.parse_args()
     with one_line_errors():

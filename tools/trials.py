@@ -1,7 +1,7 @@
 """Train narrow RLSP nets that differ in a few options, and collect what each change brought.
 
 Such trials, minutes on one CPU core each, decided what the recipes of this repository hold: ``trials.yaml`` lists
-them, :class:`Options` says what may differ. Data sets are read as ``rlsp pack`` and ``rlsp degrade`` left them.
+them, :class:`Options` says what may differ. Data sets are read as the study's rules ``pack`` and ``degrade`` left them.
 PSNR is that of luma in dB, the peak being the full range.
 """
 
@@ -236,7 +236,7 @@ def read_pairs(study: Study, degradation: str, names: list[str]) -> Pairs:
     """Open data sets that are packed and degraded."""
     lr, hr = {}, {}  # by data set and clip, as in held/cows
     for name in names:
-        check_known("data set", name, study.config["datasets"])
+        check_known("data set", name, study.spec.datasets)
         for clips, manifest in ((lr, study.lr(degradation, name)), (hr, study.clips(name))):
             clips |= {f"{name}/{clip}": frames for clip, frames in open_clips(manifest).items()}
     return {"lr_clips": lr, "hr_clips": hr, "phase": phase(study.degradation(degradation)), "scale": SCALE}
@@ -356,7 +356,7 @@ def run_trials(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # several run side by side
     torch.set_flush_denormal(True)
     study, trials = Study.from_file(*args.study), read_trials(args.trials)
-    check_known("degradation", args.degradation, study.config["degradations"])
+    check_known("degradation", args.degradation, study.spec.degradations)
     for name in args.names:
         check_known("trial", name, trials)
     training, validation = (read_pairs(study, args.degradation, sets) for sets in (args.train, args.validate))

@@ -1,158 +1,23 @@
-"""Names that are not defined, and settings that do not fit each other."""
+"""Names that are not defined, and settings of several entries that do not fit each other."""
 
 import difflib
-import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rlsp.config.datasets import archive_clips, whole_shots
+from rlsp.config.datasets import archive_clips, overlap
 from rlsp.config.runs import RELEASED, Run
-from rlsp.config.schema import FRAME_SIZES
+from rlsp.config.specs.datasets import Archived, CameraMoves
+from rlsp.config.specs.degradations import Gaussian
+from rlsp.config.specs.downloads import Archive
+from rlsp.config.specs.models import Model
+from rlsp.config.specs.study import StudySpec
 from rlsp.errors import ConfigError
 
-if TYPE_CHECKING:
-    pass
+SSIM_WINDOW = 11  # pixels; a frame must be larger
 
 
-SSIM_WINDOW = 11  # pixels; a picture must be larger
-
-
-def _check_source(config: dict[str, Any], name: str) -> None:
-    """Refuse a data set made from a download that is not there or of the wrong kind, or with a wrong list of clips."""
-    dataset = config["datasets"][name]
-    is_archive = dataset["source"] == "archive"
-    if is_archive:
-        try:
-            archive_clips(dataset)
-        except ConfigError as error:
-            raise ConfigError(f"datasets.{name}.{error}") from None
-    official_lr = dataset.get("official_lr") or {}
-    places = {"download": dataset.get("download"), "official_lr.download": official_lr.get("download")}
-    for key, download in places.items():
-        if download is None:
-            continue
-        check_known(f"datasets.{name}.{key}", download, config["downloads"])
-        kind = config["downloads"][download]["kind"]
-        if (kind == "archive") != is_archive:
-            raise ConfigError(
-                f"datasets.{name}.{key}: expected {'an archive' if is_archive else 'no archive'} "
-                f"for source {dataset['source']}, got {download} of kind {kind}"
-            )
-
-
-def check_references(config: dict[str, Any], runs: dict[str, Run]) -> None:
-    """Refuse names that are not defined, and settings that do not fit each other.
-
-    Raises
-    ------
-    ConfigError
-        One line with the key, what was expected and what came.
-    """
-    for name, dataset in config["datasets"].items():
-        if dataset["source"] == "camera-moves" and ("path" in dataset) == ("photographs" in dataset):
-            got = "both" if "path" in dataset else "neither"
-            raise ConfigError(
-                f"datasets.{name}: expected either photographs (names of those of scikit-image) or path "
-                f"(a folder of pictures), got {got}"
-            )
-        _check_source(config, name)
-    with_lr = {name for name, dataset in config["datasets"].items() if dataset.get("official_lr")}
-    for name in config["compare_lr"]:
-        check_known("compare_lr", name, with_lr)
-    for run in runs.values():
-        where = f"runs ({run.id})"
-        if run.origin == "released-frames":
-            check_known(f"{where}.frames", run.source.removeprefix(RELEASED), config["downloads"])
-        check_known(f"{where}.degradations", run.degradation, config["degradations"])
-        for dataset in run.test_sets:
-            check_known(f"{where}.test_sets", dataset, config["datasets"])
-        if run.origin == "trained":
-            check_known(f"{where}.models", run.model, config["models"])
-            if config["models"][run.model]["arch"] == "frvsr" and config["scale"] not in (2, 4, 8):
-                raise ConfigError(
-                    f"scale: expected 2, 4 or 8, as {run.model} doubles sizes, got {config['scale']}"
-                )
-            check_known(f"{where}.recipe", run.recipe, config["recipes"])
-            for dataset in run.train_sets:
-                check_known(f"{where}.train_set", dataset, config["datasets"])
-            if run.validation_set is not None:
-                check_known(f"{where}.validation_set", run.validation_set, config["datasets"])
-            _check_training(config, run)
-    for name, degradation in config["degradations"].items():
-        if degradation.get("phase", 0) >= config["scale"]:
-            raise ConfigError(
-                f"degradations.{name}.phase: expected below the scale {config['scale']}, got {degradation['phase']}"
-            )
-    for name in {dataset for run in runs.values() for dataset in run.test_sets}:
-        _check_test_set(config, name)
-    for name, protocol in config["protocols"].items():
-        if protocol["crop"] not in config["score"]["crops"]:
-            raise ConfigError(
-                f"protocols.{name}.crop: expected one of score.crops {config['score']['crops']}, "
-                f"got {protocol['crop']}"
-            )
-    check_known("headline_protocol", config.get("headline_protocol"), config["protocols"])
-    run_models = {run.model for run in runs.values()}
-    for model in config["ablation"]:
-        check_known("ablation", model, run_models)
-    _check_sizes(config["runtime"]["sizes"])
-    for model in config["runtime"]["also"]:
-        check_known("runtime.also", model, config["models"])
-    if (sweep := config["runtime"]["sweep"]) is not None:
-        check_known("runtime.sweep", sweep, config["models"])
-        check_swept(sweep, config["models"][sweep])
-    for model in config["runtime"]["skip"]:  # one that a changed study has no run of is skipped all the same
-        check_known("runtime.skip", model, run_models | config["models"].keys())
-    for dataset in config["pictures"]["clips"]:
-        check_known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
-    if config["reference_model"] is not None:
-        check_known("reference_model", config["reference_model"], run_models)
-    for run_id in config["precisions"]["runs"]:
-        check_known(
-            "precisions.runs", run_id, {run.id for run in runs.values() if run.kind in ("trained", "weights")}
-        )
-    for pair in config["released"]["exactness"]:
-        for run_id in pair:
-            check_known("released.exactness", run_id, runs)
-
-
-def check_swept(model: str, spec: dict[str, Any]) -> None:
-    """Refuse a model without the keys that the cost curves vary."""
-    missing = [key for key in ("filters", "layers") if key not in spec]
-    if missing:
-        raise ConfigError(f"runtime.sweep: expected a model with {' and '.join(missing)}, got {model}")
-
-
-def _check_sizes(sizes: str | list) -> None:
-    """Refuse frame sizes that are neither names nor height and width."""
-    if isinstance(sizes, str):
-        check_known("runtime.sizes", sizes, {"auto"})
-        sizes = []
-    for size in sizes:
-        if isinstance(size, str):
-            check_known("runtime.sizes", size, FRAME_SIZES)
-        elif len(size) != 2 or not all(type(side) is int and side >= 8 for side in size):
-            raise ConfigError(f"runtime.sizes: expected height and width of at least 8 LR pixels, got {size}")
-
-
-def _check_test_set(config: dict[str, Any], name: str) -> None:
-    """Refuse clips, of a size known beforehand, that a crop or a trim leaves nothing of."""
-    dataset = config["datasets"][name]
-    if dataset["source"] != "camera-moves":
-        return
-    crop, trim = max(config["score"]["crops"]), max(sum(p["trim"]) for p in config["protocols"].values())
-    if min(dataset["size"]) <= 2 * crop + SSIM_WINDOW:
-        raise ConfigError(
-            f"score.crops: expected at most {(min(dataset['size']) - SSIM_WINDOW - 1) // 2}, as the clips of {name} "
-            f"are {dataset['size'][1]}x{dataset['size'][0]}, got {crop}"
-        )
-    if dataset["frames"] <= trim:
-        raise ConfigError(
-            f"protocols: expected trims below the {dataset['frames']} frames of the clips of {name}, got {trim}"
-        )
-
-
-def check_known(key: str, name: Any, names: Any) -> None:
+def check_known(key: str, name: Any, names: Iterable[str]) -> None:
     """Refuse a name that is not among the defined ones.
 
     Raises
@@ -160,93 +25,204 @@ def check_known(key: str, name: Any, names: Any) -> None:
     ConfigError
         One line with the key, the name, and those that are known.
     """
-    if name not in names:
-        close = difflib.get_close_matches(str(name), list(names), n=1)
+    known = sorted(names)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ConfigError(f"{key}: unknown name {name!r}; {hint}known: {', '.join(sorted(names))}")
+        raise ConfigError(f"{key}: unknown name {name!r}; {hint}known: {', '.join(known)}")
 
 
-def neighbours(model: dict[str, Any]) -> tuple[int, int]:
-    """Look up how many LR frames before and after the current one a model of the catalogue sees.
+def check_references(study: StudySpec, runs: dict[str, Run]) -> None:
+    """Refuse names that are not defined, and settings that do not fit each other.
 
-    Said here a second time because building a model needs torch, which takes seconds to import. Of a class of
-    the user's own nothing is known before: it counts as seeing one frame, and the training itself checks.
+    Raises
+    ------
+    ConfigError
+        One line with the key, what was expected and what came.
     """
-    if model["arch"] == "rlsp":
-        return (1, 1) if model.get("adjacent", True) else (0, 0)
-    return {"duf": (3, 3)}.get(model["arch"], (0, 0))
+    for name in study.datasets:
+        _check_source(study, name)
+    with_lr = {
+        name for name, spec in study.datasets.items() if isinstance(spec, Archived) and spec.official_lr
+    }
+    for name in study.compare_lr:
+        check_known("compare_lr", name, with_lr)
+    for run in runs.values():
+        _check_run(study, run, runs)
+    for name, degradation in study.degradations.items():
+        if isinstance(degradation, Gaussian) and degradation.phase >= study.scale:
+            raise ConfigError(
+                f"degradations.{name}.phase: expected below the scale {study.scale}, got {degradation.phase}"
+            )
+    for name in sorted({dataset for run in runs.values() for dataset in run.test_sets}):
+        _check_test_set(study, name)
+    for name, protocol in study.protocols.items():
+        if protocol.crop not in study.score.crops:
+            raise ConfigError(
+                f"protocols.{name}.crop: expected one of score.crops {list(study.score.crops)}, got {protocol.crop}"
+            )
+    check_known("headline_protocol", study.headline_protocol, study.protocols)
+    _check_tables(study, runs)
 
 
-def _check_training(config: dict[str, Any], run: Run) -> None:
-    recipe = config["recipes"][run.recipe]
-    _check_recipe(f"recipes.{run.recipe}", recipe)
-    if recipe["validate_every"] is not None and run.validation_set is None and not run.validation_clips:
+def _check_source(study: StudySpec, name: str) -> None:
+    """Refuse a data set made from a download that is not there or of the wrong kind, or with a wrong list of clips."""
+    dataset = study.datasets[name]
+    is_archive = isinstance(dataset, Archived)
+    places = {"download": dataset.download_name}
+    if isinstance(dataset, Archived):
+        try:
+            archive_clips(dataset)
+        except ConfigError as error:
+            raise ConfigError(f"datasets.{name}.{error}") from None
+        places["official_lr.download"] = dataset.official_lr.download if dataset.official_lr else None
+    for key, download in places.items():
+        if download is None:
+            continue
+        check_known(f"datasets.{name}.{key}", download, study.downloads)
+        spec = study.downloads[download]
+        if isinstance(spec, Archive) != is_archive:
+            raise ConfigError(
+                f"datasets.{name}.{key}: expected {'an archive' if is_archive else 'no archive'} "
+                f"for source {dataset.source}, got {download} of kind {spec.kind}"
+            )
+
+
+def _check_run(study: StudySpec, run: Run, runs: dict[str, Run]) -> None:
+    """Refuse a run with names that are not defined."""
+    where = f"runs ({run.id})"
+    if run.origin == "released-frames":
+        check_known(f"{where}.frames", str(run.source).removeprefix(RELEASED), study.downloads)
+    check_known(f"{where}.degradations", run.degradation, study.degradations)
+    for dataset in run.test_sets:
+        check_known(f"{where}.test_sets", dataset, study.datasets)
+    if run.origin != "trained":
+        return
+    check_known(f"{where}.models", run.model, study.models)
+    scales = study.models[run.model].SCALES
+    if study.scale not in scales:
+        *first, last = map(str, scales)
+        raise ConfigError(
+            f"scale: expected {', '.join(first)} or {last}, as {run.model} doubles sizes, got {study.scale}"
+        )
+    check_known(f"{where}.recipe", run.recipe, study.recipes)
+    for dataset in run.train_sets:
+        check_known(f"{where}.train_set", dataset, study.datasets)
+    if run.validation_set is not None:
+        check_known(f"{where}.validation_set", run.validation_set, study.datasets)
+    _check_training(study, run, runs)
+
+
+def _check_tables(study: StudySpec, runs: dict[str, Run]) -> None:
+    """Refuse models, runs and data sets in tables and timings that the study does not have."""
+    run_models = {run.model for run in runs.values()}
+    for model in study.ablation:
+        check_known("ablation", model, run_models)
+    for model in study.runtime.also:
+        check_known("runtime.also", model, study.models)
+    if study.runtime.sweep is not None:
+        check_known("runtime.sweep", study.runtime.sweep, study.models)
+        check_swept(study.runtime.sweep, study.models[study.runtime.sweep])
+    for model in study.runtime.skip:  # one that a changed study has no run of is skipped all the same
+        check_known("runtime.skip", model, run_models | study.models.keys())
+    for dataset in study.pictures.clips:
+        check_known("pictures.clips", dataset, {name for run in runs.values() for name in run.test_sets})
+    if study.reference_model is not None:
+        check_known("reference_model", study.reference_model, run_models)
+    with_weights = [run.id for run in runs.values() if run.kind in ("trained", "weights")]
+    for run_id in study.precisions.runs:
+        check_known("precisions.runs", run_id, with_weights)
+    for pair in study.released.exactness:
+        for run_id in pair:
+            check_known("released.exactness", run_id, runs)
+
+
+def check_swept(name: str, model: Model) -> None:
+    """Refuse a model without the keys that the cost curves vary."""
+    missing = [key for key in ("filters", "layers") if getattr(model, key, None) is None]
+    if missing:
+        raise ConfigError(f"runtime.sweep: expected a model with {' and '.join(missing)}, got {name}")
+
+
+def _check_test_set(study: StudySpec, name: str) -> None:
+    """Refuse clips, of a size known beforehand, that a crop or a trim leaves nothing of."""
+    dataset = study.datasets[name]
+    if not isinstance(dataset, CameraMoves):
+        return
+    crop, trim = max(study.score.crops), max((sum(p.trim) for p in study.protocols.values()), default=0)
+    if min(dataset.size) <= 2 * crop + SSIM_WINDOW:
+        raise ConfigError(
+            f"score.crops: expected at most {(min(dataset.size) - SSIM_WINDOW - 1) // 2}, as the clips of {name} "
+            f"are {dataset.size[1]}x{dataset.size[0]}, got {crop}"
+        )
+    if dataset.frames <= trim:
+        raise ConfigError(
+            f"protocols: expected trims below the {dataset.frames} frames of the clips of {name}, got {trim}"
+        )
+
+
+def _check_training(study: StudySpec, run: Run, runs: dict[str, Run]) -> None:
+    """Refuse a training that has nothing to validate on, begins with nothing, or tests on what it learnt from."""
+    recipe = study.recipes[str(run.recipe)]
+    if recipe.validate_every is not None and run.validation_set is None and not run.validation_clips:
         raise ConfigError(
             f"runs ({run.id}).validation_set: missing, and no validation_clips; recipe {run.recipe} validates"
         )
     if run.validation_set is not None and run.validation_clips:
         raise ConfigError(f"runs ({run.id}).validation_clips: expected none beside a validation_set")
+    if run.validation_clips and recipe.validate_every is None:
+        raise ConfigError(
+            f"runs ({run.id}).validation_clips: expected a recipe that validates, {run.recipe} has no validate_every"
+        )
     start = run.start_from
     if start is not None and start.endswith(".safetensors") and not Path(start).expanduser().is_file():
         raise ConfigError(
             f"runs ({run.id}).start_from: expected a .safetensors file, there is none at {start}"
         )
     for train_set in run.train_sets:
-        _check_crops(config, run, train_set)
+        _check_crops(study, run, train_set)
+    for train_set in seen_by(run, runs):
         for other in (*run.test_sets, *filter(None, [run.validation_set])):
-            _check_apart(config, run, train_set, other)
+            _check_apart(study, run, train_set, other)
     if run.validation_set is not None:
         for test_set in run.test_sets:
-            _check_apart(config, run, run.validation_set, test_set, "validation")
+            _check_apart(study, run, run.validation_set, test_set, "validation")
 
 
-def _check_recipe(where: str, recipe: dict[str, Any]) -> None:
-    """Refuse settings of a recipe that do not fit each other."""
-    for key, value in recipe.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}.{key}: expected a finite number, got {value}")
-    for key in ("checkpoint_every", "validate_every"):
-        if recipe[key] is not None and recipe[key] % recipe["log_every"]:
-            raise ConfigError(
-                f"{where}.{key}: expected a multiple of log_every {recipe['log_every']}, got {recipe[key]}"
-            )
-    if recipe["keep"] == "best" and recipe["validate_every"] is None:
-        raise ConfigError(f"{where}.keep: expected last, as the recipe does not validate, got best")
+def seen_by(run: Run, runs: dict[str, Run]) -> list[str]:
+    """List the data sets that the weights of a training have learnt from, those that it begins with included."""
+    found: dict[str, None] = {}
+    first: Run | None = run
+    while first is not None:
+        found |= dict.fromkeys(first.train_sets)
+        first = runs.get(str(first.start_from))
+    return list(found)
 
 
-def _check_crops(config: dict[str, Any], run: Run, train_set: str) -> None:
+def _check_crops(study: StudySpec, run: Run, train_set: str) -> None:
     """Refuse crops that clips, of a size known beforehand, are too small or too short for."""
-    recipe, dataset = config["recipes"][run.recipe], config["datasets"][train_set]
-    if dataset["source"] != "camera-moves":
+    recipe, dataset = study.recipes[str(run.recipe)], study.datasets[train_set]
+    if not isinstance(dataset, CameraMoves):
         return
-    context = sum(neighbours(config["models"][run.model])) if recipe["context"] == "real" else 0
-    smallest, frames = min(dataset["size"]) // config["scale"], dataset["frames"]
-    if smallest < recipe["crop"]:
+    context = sum(study.models[run.model].neighbours) if recipe.context == "real" else 0
+    smallest = min(dataset.size) // study.scale
+    if smallest < recipe.crop:
         raise ConfigError(
             f"recipes.{run.recipe}.crop: expected at most {smallest} LR pixels, the size of the clips of "
-            f"{train_set}, got {recipe['crop']}"
+            f"{train_set}, got {recipe.crop}"
         )
-    for key, length in (("frames", recipe["frames"]), ("long_clips.frames", _late_frames(recipe))):
-        if frames < length + context:
+    late = recipe.long_clips.frames if recipe.long_clips else 0
+    for key, length in (("frames", recipe.frames), ("long_clips.frames", late)):
+        if dataset.frames < length + context:
             raise ConfigError(
-                f"recipes.{run.recipe}.{key}: expected at most {frames - context}, as the clips of "
-                f"{train_set} have {frames} frames, got {length}"
+                f"recipes.{run.recipe}.{key}: expected at most {dataset.frames - context}, as the clips of "
+                f"{train_set} have {dataset.frames} frames, got {length}"
             )
 
 
-def _late_frames(recipe: dict[str, Any]) -> int:
-    return recipe["long_clips"]["frames"] if recipe["long_clips"] else 0
-
-
-def _check_apart(
-    config: dict[str, Any], run: Run, train_set: str, other: str, purpose: str = "train"
-) -> None:
+def _check_apart(study: StudySpec, run: Run, train_set: str, other: str, purpose: str = "train") -> None:
     """Refuse to test on what was trained or validated on."""
-    from rlsp.config.datasets import (
-        overlap,  # reads pictures' libraries: not needed to plan a study without training
-    )
-
-    shared = overlap(*(whole_shots(config, config["datasets"][name]) for name in (train_set, other)))
+    shared = overlap(study.downloads, study.datasets[train_set], study.datasets[other])
     if shared:
         kind = "validation" if other == run.validation_set else "test"
         raise ConfigError(f"runs ({run.id}): {purpose} set {train_set} and {kind} set {other} share {shared}")

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from rlsp.config.specs.runs import Entry, Frames, Interpolation, Trained, Weights
+from rlsp.config.specs.study import StudySpec
 from rlsp.errors import ConfigError
 
 RELEASED = "released:"
@@ -63,15 +64,20 @@ class Run:
         return f"{self.recipe} from {self.start_name}" if self.start_name else self.recipe
 
     @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """Data sets that its training reads: those of its crops, then that of its validation."""
+        return (*self.train_sets, *filter(None, [self.validation_set]))
+
+    @property
     def kind(self) -> str:
         """How its frames come about: trained, weights, frames or interpolation."""
         if self.origin in ("trained", "interpolation"):
             return self.origin
-        is_weights = self.origin == "released-weights" or self.source.endswith(".safetensors")
+        is_weights = self.origin == "released-weights" or str(self.source).endswith(".safetensors")
         return "weights" if is_weights else "frames"
 
 
-def expand_runs(config: dict[str, Any]) -> dict[str, Run]:
+def expand_runs(study: StudySpec) -> dict[str, Run]:
     """Expand the entries of ``runs`` to single runs by id.
 
     Raises
@@ -80,29 +86,29 @@ def expand_runs(config: dict[str, Any]) -> dict[str, Run]:
         Two runs have the same id, or a frames run ends in ``.safetensors``.
     """
     runs: dict[str, Run] = {}
-    for number, entry in enumerate(config["runs"]):
-        for run in _expand_entry(entry, tuple(config["test_sets"])):
+    for number, entry in enumerate(study.runs):
+        for run in _expand_entry(entry, entry.test_sets or study.test_sets):
             if run.id in runs:
                 raise ConfigError(
                     f"runs.{number}: run {run.id} is there already; give the entry a tag or name"
                 )
             runs[run.id] = run
     for run in [run for run in runs.values() if run.start_from is not None]:
-        start = _find_start(run, runs)
+        start = _find_start(run, str(run.start_from), runs)
         name = runs[start].model if start in runs else Path(start).stem
         runs[run.id] = replace(run, start_from=start, start_name=name)
     for run in runs.values():
-        before = [run]
-        while before[-1].start_from in runs:
-            before.append(runs[before[-1].start_from])
-            if len(before) > len(runs):
+        before, first = 0, run
+        while first.start_from in runs:
+            before, first = before + 1, runs[str(first.start_from)]
+            if before > len(runs):
                 raise ConfigError(
                     f"runs ({run.id}).start_from: {run.start_from} begins with itself in the end"
                 )
     return runs
 
 
-def _find_start(run: Run, runs: dict[str, Run]) -> str:
+def _find_start(run: Run, wanted: str, runs: dict[str, Run]) -> str:
     """Find the id of the run that a run begins with; a file stays one.
 
     Raises
@@ -110,7 +116,6 @@ def _find_start(run: Run, runs: dict[str, Run]) -> str:
     ConfigError
         There is no such run, or there are several.
     """
-    wanted = run.start_from
     if wanted.endswith(".safetensors"):
         return wanted
     facts = (wanted, run.degradation, run.seed)
@@ -128,40 +133,43 @@ def _find_start(run: Run, runs: dict[str, Run]) -> str:
     return found[0]
 
 
-def _expand_entry(entry: dict[str, Any], test_sets: tuple[str, ...]) -> Iterator[Run]:
-    shared = {"test_sets": tuple(entry.get("test_sets", test_sets))}
-    for degradation in entry["degradations"]:
-        shared["degradation"] = degradation
-        if "models" in entry:
-            for model in entry["models"]:
-                for seed in entry["seeds"]:
-                    parts = [model, entry.get("tag"), degradation, f"s{seed}"]
-                    yield Run(
-                        ".".join(part for part in parts if part), "trained", model,
-                        recipe=entry["recipe"], train_sets=_names(entry["train_set"]), seed=seed,
-                        validation_set=entry["validation_set"],
-                        validation_clips=entry.get("validation_clips", 0), start_from=entry.get("start_from"),
-                        **shared,
-                    )  # fmt: skip
-        elif "interpolation" in entry:
-            name = entry["interpolation"]
-            yield Run(f"{name}.{degradation}", "interpolation", name, **shared)
-        else:
-            kind = "weights" if "weights" in entry else "frames"
-            source = entry[kind]
-            if kind == "weights" and not source.startswith(RELEASED) and not source.endswith(".safetensors"):
-                raise ConfigError(
-                    f"runs: {entry['name']}.weights: expected released:<name> or a .safetensors file, got {source!r}"
-                )
-            if kind == "frames" and source.endswith(".safetensors"):
-                raise ConfigError(
-                    f"runs: {entry['name']}.frames: expected a folder of frames, got {source!r}"
-                )
-            origin = f"released-{kind}" if source.startswith(RELEASED) else "external"
-            model = entry.get("model", entry["name"])
-            yield Run(f"{entry['name']}.{degradation}", origin, model, source=source, **shared)
+def _expand_entry(entry: Entry, test_sets: tuple[str, ...]) -> Iterator[Run]:
+    for degradation in entry.degradations:
+        if isinstance(entry, Trained):
+            yield from _trainings(entry, degradation, test_sets)
+        elif isinstance(entry, Interpolation):
+            name = entry.interpolation
+            yield Run(f"{name}.{degradation}", "interpolation", name, degradation, test_sets)
+        elif isinstance(entry, Weights | Frames):
+            yield _from_elsewhere(entry, degradation, test_sets)
 
 
-def _names(value: str | list[str]) -> tuple[str, ...]:
-    """Give one name or several as several."""
-    return (value,) if isinstance(value, str) else tuple(value)
+def _trainings(entry: Trained, degradation: str, test_sets: tuple[str, ...]) -> Iterator[Run]:
+    for model in entry.models:
+        for seed in entry.seeds:
+            parts = [model, entry.tag, degradation, f"s{seed}"]
+            yield Run(
+                ".".join(part for part in parts if part), "trained", model, degradation, test_sets,
+                recipe=entry.recipe, train_sets=entry.train_set, seed=seed, validation_set=entry.validation_set,
+                validation_clips=entry.validation_clips or 0, start_from=entry.start_from,
+            )  # fmt: skip
+
+
+def _from_elsewhere(entry: Weights | Frames, degradation: str, test_sets: tuple[str, ...]) -> Run:
+    kind, source = ("weights", entry.weights) if isinstance(entry, Weights) else ("frames", entry.frames)
+    is_file = source.endswith(".safetensors")
+    if kind == "weights" and not source.startswith(RELEASED) and not is_file:
+        raise ConfigError(
+            f"runs: {entry.name}.weights: expected released:<name> or a .safetensors file, got {source!r}"
+        )
+    if kind == "frames" and is_file:
+        raise ConfigError(f"runs: {entry.name}.frames: expected a folder of frames, got {source!r}")
+    origin = f"released-{kind}" if source.startswith(RELEASED) else "external"
+    return Run(
+        f"{entry.name}.{degradation}",
+        origin,
+        entry.model or entry.name,
+        degradation,
+        test_sets,
+        source=source,
+    )

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from rlsp.config.datasets import archive_clips, clip_folder
+from rlsp.config.specs.datasets import Archived
+from rlsp.config.specs.downloads import Archive as ArchiveDownload
 from rlsp.data.clips import check_numbering, natural_key, of_one_size, pack_clip
 from rlsp.data.images import as_rgb, decode_png
 from rlsp.errors import DataError
@@ -33,6 +35,7 @@ _RATIO_LIMIT = 100
 _RATIO_FREE_BYTES = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK_BYTES = 1 << 16
+HUB = "https://huggingface.co"
 _ENCRYPTED = 1  # bit of ZipInfo.flag_bits
 _UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 
@@ -40,10 +43,11 @@ _UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, 
 # ---- fetching ----------------------------------------------------------------------------------
 
 
-def fetch_archive(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
+def fetch_archive(name: str, spec: ArchiveDownload, manifest_path: Path) -> None:
     """Fetch one archive to the folder of its manifest; its SHA-256 is taken while the bytes come in.
 
-    The environment variable ``RLSP_MIRROR`` takes the place of all its URLs: below it lies
+    The environment variable ``RLSP_MIRROR`` takes the place of all its URLs, ``HF_ENDPOINT`` of
+    https://huggingface.co in them: below the mirror lies
     ``<name>/<file>``, as below ``<data_root>/downloads``. A file that somebody put at its place is read
     once and taken when its bytes are right.
 
@@ -51,8 +55,8 @@ def fetch_archive(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
     ----------
     name : str
         Name of the download.
-    spec : dict
-        ``file``, ``bytes``, ``sha256``, ``licence``, and ``urls``, tried in turn.
+    spec : Archive
+        The resolved download; its ``urls`` are tried in turn.
     manifest_path : Path
         The JSON file to write last, see :func:`rlsp.data.sources.fetch`.
 
@@ -65,10 +69,10 @@ def fetch_archive(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
     from rlsp.data.download import Item, fetch_files
 
     first, *others = archive_urls(name, spec)
-    item = Item(first, spec["file"], spec["bytes"], spec["sha256"], mirrors=tuple(others))
-    files = {spec["file"]: {"bytes": spec["bytes"], "sha256": spec["sha256"]}}
-    manifest = {"download": name, "spec": spec, "licence": spec["licence"], "files": files}
-    with _part_again_on_failure(manifest_path.with_name(spec["file"])):
+    item = Item(first, spec.file, spec.bytes, spec.sha256, mirrors=tuple(others))
+    files = {spec.file: {"bytes": spec.bytes, "sha256": spec.sha256}}
+    manifest = {"download": name, "spec": spec.dump(), "licence": spec.licence, "files": files}
+    with _part_again_on_failure(manifest_path.with_name(spec.file)):
         fetch_files([item], manifest_path.parent, workers=1)
         write_json(manifest_path, manifest)
 
@@ -87,12 +91,18 @@ def _part_again_on_failure(path: Path) -> Iterator[None]:
         raise
 
 
-def archive_urls(name: str, spec: dict[str, Any]) -> list[str]:
-    """Where an archive is looked for: on the mirror if one is set, else at each of its URLs."""
+def archive_urls(name: str, spec: ArchiveDownload) -> Sequence[str]:
+    """Where an archive is looked for: on the mirror if one is set, else at each of its URLs.
+
+    The environment variable ``HF_ENDPOINT`` takes the place of https://huggingface.co, as in Hugging Face's own tools.
+    """
     mirror = os.environ.get("RLSP_MIRROR")
     if not mirror:
-        return spec["urls"]
-    return ["/".join([mirror.rstrip("/"), name, urllib.parse.quote(spec["file"])])]
+        hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        return [
+            url.replace(f"{HUB}/", f"{hub}/", 1) if url.startswith(f"{HUB}/") else url for url in spec.urls
+        ]
+    return ["/".join([mirror.rstrip("/"), name, urllib.parse.quote(spec.file)])]
 
 
 def read_archive_download(manifest_path: Path) -> tuple[dict[str, Any], Path]:
@@ -280,7 +290,7 @@ def _check_bounds(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def pack_archive(
-    spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int
+    spec: Archived, folder: Path, archive_path: Path
 ) -> tuple[str, list[Callable[[], dict[str, dict[str, Any]]]]]:
     """Prepare the packing of clips straight from an archive.
 
@@ -289,15 +299,12 @@ def pack_archive(
 
     Parameters
     ----------
-    spec : dict
-        The resolved catalogue entry: ``download``, ``folder``, ``clips``, ``leave_out``, ``frames``,
-        ``first_frames``, ``size``.
+    spec : Archived
+        The resolved data set.
     folder : Path
         Where the clips go.
-    downloads : dict
-        Name of a download -> its manifest.
-    scale : int
-        Height and width of the clips become multiples of it.
+    archive_path : Path
+        The archive, with the manifest of its download beside it.
 
     Returns
     -------
@@ -312,18 +319,18 @@ def pack_archive(
     DataError
         The archive is missing or not to be trusted, or a clip is not in it with all its frames.
     """
-    made_from = spec_hash([spec, scale])
+    made_from = spec_hash([spec.dump(), spec.scale])
     paths = {clip: folder / f"{clip}.npy" for clip in archive_clips(spec)}
     found = {clip: _finished(path, made_from) for clip, path in paths.items()}
     if all(found.values()):
-        licence = read_json(downloads[spec["download"]])["licence"]
+        licence = read_json(archive_path.with_name("manifest.json"))["licence"]
         return licence, [functools.partial(dict, {clip: entry}) for clip, entry in found.items()]
-    manifest, archive_path = read_archive_download(downloads[spec["download"]])
+    manifest, archive_path = read_archive_download(archive_path.with_name("manifest.json"))
     archive, jobs = Archive(archive_path), []
     for clip, entry in found.items():
-        names = archive.pictures(clip_folder(spec["folder"], clip), spec["frames"])[: spec["first_frames"]]
-        frames = functools.partial(archive.read_pictures, names, spec["size"])
-        job = functools.partial(_pack_clip, clip, frames, paths[clip], scale, made_from)
+        names = archive.pictures(clip_folder(spec.folder, clip), spec.frames)[: spec.first_frames]
+        frames = functools.partial(archive.read_pictures, names, spec.size)
+        job = functools.partial(_pack_clip, clip, frames, paths[clip], spec.scale, made_from)
         jobs.append(functools.partial(dict, {clip: entry}) if entry else job)
     return manifest["licence"], jobs
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from rlsp.data.decoding import read_video
-from rlsp.data.images import as_rgb, read_png
+from rlsp.data.images import as_rgb, read_png, write_png
 from rlsp.errors import DataError
 from rlsp.files import file_sha256, read_json, replace_when_complete
 
@@ -335,3 +335,26 @@ def read_restored(manifest_path: Path, *keys: str) -> dict:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{manifest_path}: expected a manifest of restored frames, got: {error!r}") from None
     return manifest
+
+
+def write_frames(manifest_path: Path, folder: Path) -> list[Path]:
+    """Write packed clips as PNG pictures, ``<clip>/00000.png`` and so on.
+
+    Parameters
+    ----------
+    manifest_path : Path
+        Manifest of the clips.
+    folder : Path
+        Gets a sub-folder for each clip.
+
+    Returns
+    -------
+    list of Path
+        These sub-folders.
+    """
+    folders = []
+    for name, clip in open_clips(manifest_path).items():
+        folders.append(folder / name)
+        for number, frame in enumerate(clip):
+            write_png(folder / name / f"{number:05d}.png", frame)
+    return folders

@@ -5,7 +5,7 @@ up-sampled from the LR clip needs it: bicubic LR pixels sit between HR pixels, s
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import lru_cache
@@ -14,44 +14,41 @@ from typing import Any
 
 import numpy as np
 
+from rlsp.config.specs.degradations import BicubicDown, Degradation, parse_degradation
 from rlsp.data.clips import read_clip, read_manifest, write_clip
 from rlsp.errors import ConfigError, DataError
 from rlsp.files import write_json
 
-_SPEC_KEYS = {
-    "bicubic": {"scale", "boundary", "round_between_passes"},
-    "gaussian": {"scale", "sigma", "truncate", "phase", "boundary", "rounding"},
-}
 _BICUBIC_BOUNDARIES = {"symmetric": "symmetric", "replicate": "edge"}  # MATLAB's name -> that of np.pad
 _GAUSSIAN_BOUNDARIES = ("reflect", "mirror", "nearest", "wrap")  # of scipy.ndimage
 
 
-def phase(spec: dict[str, Any]) -> float:
+def phase(spec: Mapping[str, Any] | Degradation) -> float:
     """HR coordinate, in pixels from the centre of HR pixel 0, of the centre of LR pixel 0.
 
     Parameters
     ----------
-    spec : dict
-        A resolved degradation.
+    spec : Degradation or mapping
+        A resolved degradation, or its plain form.
 
     Raises
     ------
     ConfigError
         The degradation is of an unknown kind or has other keys than its kind.
     """
-    _check_spec(spec)
-    return (spec["scale"] - 1) / 2 if spec["kind"] == "bicubic" else float(spec["phase"])
+    return parse_degradation(spec).first_pixel
 
 
-def degrade(frames: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+def degrade(frames: np.ndarray, spec: Mapping[str, Any] | Degradation) -> np.ndarray:
     """Make a clip's LR version as a resolved degradation says.
 
     Parameters
     ----------
     frames : np.ndarray
         (T, H, W, C) uint8.
-    spec : dict
-        ``kind`` and all keyword arguments of :func:`degrade_bicubic` or :func:`degrade_gaussian`.
+    spec : Degradation or mapping
+        A resolved degradation, or its plain form: ``kind`` and all keyword arguments of :func:`degrade_bicubic` or
+        :func:`degrade_gaussian`.
 
     Returns
     -------
@@ -65,22 +62,9 @@ def degrade(frames: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     DataError
         The frames have another dtype, number of axes or a size that is no multiple of the scale.
     """
-    _check_spec(spec)
-    options = {key: value for key, value in spec.items() if key != "kind"}
-    return (degrade_bicubic if spec["kind"] == "bicubic" else degrade_gaussian)(frames, **options)
-
-
-def _check_spec(spec: dict[str, Any]) -> None:
-    """Refuse kinds and keys that no degradation has."""
-    kind = spec.get("kind")
-    if kind not in _SPEC_KEYS:
-        raise ConfigError(f"degradation kind: expected one of {', '.join(_SPEC_KEYS)}, got {kind!r}")
-    expected = _SPEC_KEYS[kind] | {"kind"}
-    if set(spec) != expected:
-        raise ConfigError(
-            f"degradation {kind}: expected the keys {', '.join(sorted(expected))}, "
-            f"got {', '.join(sorted(spec))}"
-        )
+    degradation = parse_degradation(spec)
+    make = degrade_bicubic if isinstance(degradation, BicubicDown) else degrade_gaussian
+    return make(frames, **degradation.dump(without=["kind"]))
 
 
 # ---- bicubic -----------------------------------------------------------------------------------
@@ -313,7 +297,7 @@ def _empty_lr(frames: np.ndarray, scale: int) -> np.ndarray:
 
 
 def degrade_dataset(
-    manifest_path: Path, spec: dict[str, Any], lr_manifest_path: Path, *, workers: int = 1
+    manifest_path: Path, spec: Mapping[str, Any], lr_manifest_path: Path, *, workers: int = 1
 ) -> None:
     """Make the LR version of every clip of a data set.
 
@@ -339,21 +323,21 @@ def degrade_dataset(
         A clip is missing, damaged, or no multiple of the scale; or the LR folder is the HR one.
     """
     manifest_path, lr_manifest_path = Path(manifest_path), Path(lr_manifest_path)
-    _check_spec(spec)
+    degradation = parse_degradation(spec)
     manifest = read_manifest(manifest_path)
     if lr_manifest_path.resolve().parent == manifest_path.resolve().parent:
         raise DataError(f"{lr_manifest_path}: expected another folder than that of the HR clips")
     lr_manifest_path.unlink(missing_ok=True)
     jobs = [
-        (manifest_path.parent / entry["file"], spec, lr_manifest_path.parent / entry["file"])
+        (manifest_path.parent / entry["file"], degradation, lr_manifest_path.parent / entry["file"])
         for entry in manifest["clips"].values()
     ]
     with ThreadPoolExecutor(workers) as pool:  # after an error, clips not begun are left out
         entries = dict(zip(manifest["clips"], pool.map(_degrade_clip, *zip(*jobs, strict=True)), strict=True))
-    write_json(lr_manifest_path, {**manifest, "degradation": spec, "clips": entries})
+    write_json(lr_manifest_path, {**manifest, "degradation": degradation.dump(), "clips": entries})
 
 
-def _degrade_clip(hr_path: Path, spec: dict[str, Any], lr_path: Path) -> dict[str, Any]:
+def _degrade_clip(hr_path: Path, spec: Degradation, lr_path: Path) -> dict[str, Any]:
     """Write one LR clip, frame by frame, and give its manifest entry."""
     frames = read_clip(hr_path)
     try:
@@ -362,7 +346,7 @@ def _degrade_clip(hr_path: Path, spec: dict[str, Any], lr_path: Path) -> dict[st
         raise DataError(f"{hr_path}: {error}") from error
 
 
-def _degraded_frames(frames: np.ndarray, spec: dict[str, Any]) -> Iterator[np.ndarray]:
+def _degraded_frames(frames: np.ndarray, spec: Degradation) -> Iterator[np.ndarray]:
     """LR frames, (H / scale, W / scale, C) uint8 each."""
     for t in range(len(frames)):
         yield degrade(frames[t : t + 1], spec)[0]

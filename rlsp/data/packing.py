@@ -4,7 +4,7 @@ import functools
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlsp.config.datasets import check_shots, find_photograph
+from rlsp.config.specs.datasets import Archived, CameraMoves, Dataset, Folder, Pictures, Video, parse_dataset
 from rlsp.data.archives import pack_archive
 from rlsp.data.clips import VIDEO_SUFFIXES, natural_key, pack_clip, read_frames, read_pictures, write_clip
 from rlsp.data.decoding import read_video
@@ -23,11 +24,10 @@ from rlsp.files import read_json, replace_when_complete, write_json
 
 def pack_dataset(
     name: str,
-    spec: dict[str, Any],
+    spec: Mapping[str, Any] | Dataset,
     manifest_path: Path,
     *,
-    downloads: dict[str, Path],
-    scale: int,
+    source: Path | None,
     workers: int,
 ) -> None:
     """Write the clips of a data set as memory-mappable arrays, and their manifest last.
@@ -36,14 +36,13 @@ def pack_dataset(
     ----------
     name : str
         Name of the data set.
-    spec : dict
-        The resolved catalogue entry; ``source`` is camera-moves, video, frames, folder or archive.
+    spec : Dataset or mapping
+        The resolved data set, or its plain form.
     manifest_path : Path
         The manifest to write; the clips go beside it.
-    downloads : dict
-        Name of a download -> its manifest (see :func:`rlsp.data.sources.fetch`).
-    scale : int
-        Height and width of the clips become multiples of it.
+    source : Path or None
+        What it is made from: the user's folder, the manifest of a download (see :func:`rlsp.data.sources.fetch`), a
+        fetched archive, or, of clips that were taken out of one before, their manifest.
     workers : int
         Clips packed at a time.
 
@@ -55,10 +54,12 @@ def pack_dataset(
     DataError
         A frame or photograph is missing, damaged or of another size, or a video cannot be decoded.
     """
-    manifest_path = Path(manifest_path)
+    manifest_path, dataset = Path(manifest_path), parse_dataset(spec, f"datasets.{name}")
     manifest_path.parent.mkdir(parents=True, exist_ok=True)
-    downloads = {download: Path(path) for download, path in downloads.items()}
-    licence, jobs = _PACKERS[spec["source"]](spec, manifest_path.parent, downloads, scale)
+    if isinstance(dataset, Archived) and Path(source).suffix == ".json":
+        write_json(manifest_path, read_json(source))
+        return
+    licence, jobs = _PACKERS[dataset.source](dataset, manifest_path.parent, source and Path(source))
     manifest_path.unlink(missing_ok=True)  # one that exists stands for a complete set
     entries = {}
     with ThreadPoolExecutor(workers) as pool:  # decoding, sampling and writing leave the interpreter free
@@ -75,7 +76,7 @@ def pack_dataset(
             raise
     if not entries:
         raise ConfigError(f"datasets.{name}: expected at least one clip, but all were left out")
-    write_json(manifest_path, {"dataset": name, "spec": spec, "licence": licence, "clips": entries})
+    write_json(manifest_path, {"dataset": name, "spec": dataset.dump(), "licence": licence, "clips": entries})
 
 
 def clip_name(text: str) -> str:
@@ -97,20 +98,20 @@ class _Photograph:
     read: Callable[[], np.ndarray]
 
 
-def _pack_moves(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    if any(size % scale for size in spec["size"]):
-        raise ConfigError(f"size: expected multiples of the scale {scale}, got {spec['size']}")
-    if "path" in spec:
-        photographs = _own_photographs(Path(spec["path"]).expanduser())
+def _pack_moves(spec: CameraMoves, folder: Path, source: Path | None) -> _Jobs:
+    if any(size % spec.scale for size in spec.size):
+        raise ConfigError(f"size: expected multiples of the scale {spec.scale}, got {list(spec.size)}")
+    if source is not None:
+        photographs = _own_photographs(source)
         licence = "not stated"
     else:
-        rows = [find_photograph(name) for name in spec["photographs"]]
+        rows = [find_photograph(name) for name in spec.photographs or ()]
         photographs = [_shipped_photograph(row) for row in rows]
         licence = "; ".join(f"{row['name']}: {row['licence']}" for row in rows)
     jobs = [
         functools.partial(_pack_move, spec, photograph, index, folder)
         for photograph in photographs
-        for index in range(spec["clips_per_photograph"])
+        for index in range(spec.clips_per_photograph)
     ]
     return licence, jobs
 
@@ -158,23 +159,27 @@ def _named_clip(source: Path, text: str) -> str:
     return clip
 
 
-def _pack_move(spec: dict[str, Any], photograph: _Photograph, index: int, folder: Path) -> _Packed:
+def _pack_move(spec: CameraMoves, photograph: _Photograph, index: int, folder: Path) -> _Packed:
     """Render and write one camera move with its exact flow."""
     from rlsp.data.camera_moves import render_move, seeded_generator
 
-    kept = ("frames", "supersample", "jitter", "zoom", "rotation", "random_direction")
-    rng = seeded_generator(spec["seed"], photograph.name, index)
-    pan = _varied_pan(spec, rng) if _is_varied(spec, index) else spec["pan"]
+    rng = seeded_generator(spec.seed, photograph.name, index)
+    pan = _varied_pan(spec, rng) if _is_varied(spec, index) else spec.pan
     try:
         frames, backward, visible = render_move(
-            _reduced(photograph.read(), spec["resize"]),
-            size=tuple(spec["size"]),
+            _reduced(photograph.read(), spec.resize),
+            size=spec.size,
             pan=tuple(pan),
             rng=rng,
-            **{key: spec[key] for key in kept},
+            frames=spec.frames,
+            supersample=spec.supersample,
+            jitter=spec.jitter,
+            zoom=spec.zoom,
+            rotation=spec.rotation,
+            random_direction=spec.random_direction,
         )
     except TooSmallError as error:
-        if not spec["skip_small"]:
+        if not spec.skip_small:
             raise ConfigError(
                 f"{photograph.where}: {error}; a smaller size, fewer frames or a slower move may fit, "
                 f"and skip_small: true leaves such photographs out"
@@ -189,34 +194,44 @@ def _pack_move(spec: dict[str, Any], photograph: _Photograph, index: int, folder
     return {clip: entry}
 
 
-def _is_varied(spec: dict[str, Any], index: int) -> bool:
+def _is_varied(spec: CameraMoves, index: int) -> bool:
     """Whether a clip has a motion of its own: the last clips of each photograph have."""
-    return spec["varied_clips"] == "all" or index >= spec["clips_per_photograph"] - spec["varied_clips"]
+    return spec.varied_clips == "all" or index >= spec.clips_per_photograph - spec.varied_clips
 
 
-def _varied_pan(spec: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(-spec["varied_speed"], spec["varied_speed"], size=2)
+def _varied_pan(spec: CameraMoves, rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-spec.varied_speed, spec.varied_speed, size=2)
 
 
-def _pack_video(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    manifest = _read_download(downloads, spec["download"])
-    path = downloads[spec["download"]].parent / next(iter(manifest["files"]))
-    check_shots(spec["shots"])
-    return manifest["licence"], [functools.partial(_pack_shots, spec, path, folder, scale)]
+def _read_download(path: Path) -> dict[str, Any]:
+    """Read the manifest of a download and check that its files are there."""
+    manifest = read_json(path)
+    for name, entry in manifest["files"].items():
+        file = path.parent / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise DataError(f"{file}: expected {entry['bytes']} bytes, as listed in {path.name}")
+    return manifest
 
 
-def _pack_shots(spec: dict[str, Any], path: Path, folder: Path, scale: int) -> _Packed:
+def _pack_video(spec: Video, folder: Path, source: Path) -> _Jobs:
+    manifest = _read_download(source)
+    path = source.parent / next(iter(manifest["files"]))
+    check_shots(spec.shots)
+    return manifest["licence"], [functools.partial(_pack_shots, spec, path, folder)]
+
+
+def _pack_shots(spec: Video, path: Path, folder: Path) -> _Packed:
     """Write the shots of one video; it is decoded once unless shots overlap."""
     entries = {}
     frames, position = read_video(path), 0
-    for name, (first, last) in sorted(spec["shots"].items(), key=lambda shot: shot[1]):
+    for name, (first, last) in sorted(spec.shots.items(), key=lambda shot: shot[1]):
         if first < position:
             frames, position = read_video(path), 0
-        end = min(last + 1, first + (spec["frames"] or last + 1))
+        end = min(last + 1, first + (spec.frames or last + 1))
         shot = itertools.islice(frames, first - position, end - position)
         shot = _all_of(shot, end - first, f"{path}: expected frames {first} to {end - 1} for clip {name}")
         clip = clip_name(name)
-        entries[clip] = pack_clip(_cut(shot, spec, path), folder / f"{clip}.npy", scale=scale)
+        entries[clip] = pack_clip(_cut(shot, spec, path), folder / f"{clip}.npy", scale=spec.scale)
         position = end
     return entries
 
@@ -231,16 +246,16 @@ def _all_of(frames: Iterable[np.ndarray], count: int, expectation: str) -> Itera
         raise DataError(f"{expectation}, got {passed} of them")
 
 
-def _cut(frames: Iterable[np.ndarray], spec: dict[str, Any], path: Path) -> Iterator[np.ndarray]:
+def _cut(frames: Iterable[np.ndarray], spec: Video, path: Path) -> Iterator[np.ndarray]:
     """Keep a region of each frame, reduced by an integer with a box filter, as the entry says."""
     for frame in frames:
-        row, column, height, width = spec["region"] or (0, 0, *frame.shape[:2])
+        row, column, height, width = spec.region or (0, 0, *frame.shape[:2])
         if not height or not width or row + height > frame.shape[0] or column + width > frame.shape[1]:
             raise ConfigError(
                 f"region: expected [row, column, height, width] inside {frame.shape[0]} rows and "
-                f"{frame.shape[1]} columns of {path.name}, got {spec['region']}"
+                f"{frame.shape[1]} columns of {path.name}, got {list(spec.region)}"
             )
-        yield _reduced(frame[row : row + height, column : column + width], spec["resize"])
+        yield _reduced(frame[row : row + height, column : column + width], spec.resize)
 
 
 def _reduced(picture: np.ndarray, divisor: int | None) -> np.ndarray:
@@ -259,20 +274,18 @@ def _reduced(picture: np.ndarray, divisor: int | None) -> np.ndarray:
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _pack_listed(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    manifest = _read_download(downloads, spec["download"])
-    root = downloads[spec["download"]].parent
+def _pack_listed(spec: Pictures, folder: Path, source: Path) -> _Jobs:
+    manifest = _read_download(source)
     jobs = []
-    for name, clip in spec["clips"].items():
-        paths = [path for path in manifest["files"] if path.startswith(clip["prefix"])]
-        expected = min(clip["frames"], spec["first_frames"] or clip["frames"])
-        if len(paths) < expected or (spec["first_frames"] is None and len(paths) != expected):
+    for name, clip in spec.clips.items():
+        paths = [path for path in manifest["files"] if path.startswith(clip.prefix)]
+        expected = min(clip.frames, spec.first_frames or clip.frames)
+        if len(paths) < expected or (spec.first_frames is None and len(paths) != expected):
             raise DataError(
-                f"{downloads[spec['download']]}: expected {expected} files {clip['prefix']}... "
-                f"for clip {name}, got {len(paths)}"
+                f"{source}: expected {expected} files {clip.prefix}... for clip {name}, got {len(paths)}"
             )
-        files = [root / path for path in sorted(paths, key=natural_key)[:expected]]
-        jobs.append(functools.partial(_pack_files, name, files, folder, scale))
+        files = [source.parent / path for path in sorted(paths, key=natural_key)[:expected]]
+        jobs.append(functools.partial(_pack_files, name, files, folder, spec.scale))
     return manifest["licence"], jobs
 
 
@@ -281,9 +294,9 @@ def _pack_files(name: str, files: list[Path], folder: Path, scale: int) -> _Pack
     return {clip: pack_clip(read_pictures(files), folder / f"{clip}.npy", scale=scale)}
 
 
-def _pack_folder(spec: dict[str, Any], folder: Path, downloads: dict[str, Path], scale: int) -> _Jobs:
-    sources = _find_clips(Path(spec["path"]).expanduser())
-    jobs = [functools.partial(_pack_own, source, spec["frames"], folder, scale) for source in sources]
+def _pack_folder(spec: Folder, folder: Path, source: Path) -> _Jobs:
+    clips = _find_clips(source)
+    jobs = [functools.partial(_pack_own, clip, spec.frames, folder, spec.scale) for clip in clips]
     return "not stated", jobs
 
 
@@ -317,16 +330,6 @@ def _holds_pictures(folder: Path) -> bool:
 def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
     clip = _named_clip(source, source.stem if source.is_file() else source.resolve().name)
     return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
-
-
-def _read_download(downloads: dict[str, Path], name: str) -> dict[str, Any]:
-    """Read the manifest of a download and check that its files are there."""
-    manifest = read_json(downloads[name])
-    for path, entry in manifest["files"].items():
-        file = downloads[name].parent / path
-        if not file.is_file() or file.stat().st_size != entry["bytes"]:
-            raise DataError(f"{file}: expected {entry['bytes']} bytes, as listed in {downloads[name].name}")
-    return manifest
 
 
 _PACKERS = {

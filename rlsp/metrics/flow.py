@@ -83,7 +83,8 @@ def farneback(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
     generation. ACM Transactions on Graphics 39 (2020), https://doi.org/10.1145/3386569.3392457; the
     parameters are those of metrics.py in its released code.
     """
-    return cv2.calcOpticalFlowFarneback(
+    # OpenCV's stubs do not admit None: no first guess of the flow.
+    return cv2.calcOpticalFlowFarneback(  # type: ignore[call-overload]
         previous,
         current,
         None,
@@ -111,7 +112,8 @@ def dis(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
     height, width = previous.shape
     borders = (0, max(0, DIS_SMALLEST - height), 0, max(0, DIS_SMALLEST - width))  # top, bottom, left, right
     padded = [cv2.copyMakeBorder(frame, *borders, cv2.BORDER_REPLICATE) for frame in (previous, current)]
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*padded, None)[:height, :width]
+    # OpenCV's stubs leave this function out.
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*padded, None)[:height, :width]  # type: ignore[attr-defined]
 
 
 def warp(previous: np.ndarray, backward: np.ndarray) -> np.ndarray:

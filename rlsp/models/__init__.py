@@ -1,33 +1,34 @@
 """Video super-resolution methods, one file each, built from their catalogue entry."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
-from rlsp.config.architectures import ARCHITECTURES
+from rlsp.config.specs.models import BUILT, Model, parse_model
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
 
 
-def build_model(spec: dict[str, Any]) -> VideoModel:
-    """Build a model from its catalogue entry.
+def build_model(spec: Mapping[str, Any] | Model) -> VideoModel:
+    """Build a model from its spec.
 
     Parameters
     ----------
-    spec : dict
-        ``arch`` is one of :data:`~rlsp.config.architectures.ARCHITECTURES` or ``package.module:Class`` of the user's
-        own; all other keys are keyword arguments of the class. What is left out has the paper's value.
+    spec : Model or mapping
+        The spec or its plain form: ``arch`` is one of :data:`~rlsp.config.specs.models.BUILT` or
+        ``package.module:Class`` of the user's own; all other keys are keyword arguments of the class. What is left
+        out has the default of the spec, which is the paper's value.
 
     Raises
     ------
     ConfigError
-        The class cannot be found, or does not take one of the keys.
+        A key or value is wrong, or the class cannot be found or does not take one of the keys.
     """
-    arguments = dict(spec)
-    arch = arguments.pop("arch", None)
-    location = ARCHITECTURES.get(arch, arch)
-    if not isinstance(location, str) or ":" not in location:
-        expected = ", ".join(ARCHITECTURES)
-        raise ConfigError(f"arch: expected one of {expected} or package.module:Class, got {arch!r}")
+    arch = spec.arch if isinstance(spec, Model) else spec.get("arch")
+    if not isinstance(arch, str) or (arch not in BUILT and ":" not in arch):
+        raise ConfigError(f"arch: expected one of {', '.join(BUILT)} or package.module:Class, got {arch!r}")
+    model = parse_model(spec)
+    location = model.location
     module, _, name = location.partition(":")
     try:
         architecture = getattr(importlib.import_module(module), name)
@@ -36,6 +37,6 @@ def build_model(spec: dict[str, Any]) -> VideoModel:
     if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
         raise ConfigError(f"arch: expected a sub-class of rlsp.models.base.VideoModel, got {location}")
     try:
-        return architecture(**arguments)
+        return architecture(**model.arguments())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {arch}: {error}") from error

@@ -98,7 +98,7 @@ class Bicubic(VideoModel):
         The scale is not a positive whole number.
     """
 
-    def __init__(self, *, scale: int = 4, phase: float = 0.0, a: float = -0.75) -> None:
+    def __init__(self, *, scale: int, phase: float, a: float) -> None:
         if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
             raise ValueError(f"scale: expected a positive whole number, got {scale!r}")
         super().__init__(scale=scale, output="rgb", look_behind=0, look_ahead=0)

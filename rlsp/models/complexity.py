@@ -1,6 +1,6 @@
 """What a model costs on paper: parameters, operations, and the bytes that it cannot do without."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rlsp.columns import COUNTS
-from rlsp.config.schema import FRAME_SIZES
+from rlsp.config.constants import FRAME_SIZES
+from rlsp.config.specs.models import Model, parse_model
 from rlsp.files import spec_hash, write_rows
 from rlsp.models import build_model
 
@@ -19,13 +20,13 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def count_macs(spec: dict[str, Any], lr_size: tuple[int, int]) -> float:
+def count_macs(spec: Mapping[str, Any] | Model, lr_size: tuple[int, int]) -> float:
     """Count the multiply-accumulate operations of one output frame, biases and element-wise work left out.
 
     Parameters
     ----------
-    spec : dict
-        Catalogue entry of the model.
+    spec : Model or mapping
+        Spec of the model, or its plain form.
     lr_size : tuple of int
         Height and width of the LR frames, in pixels.
 
@@ -63,22 +64,24 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def write_counts(specs: dict[str, dict[str, Any]], path: Path) -> None:
+def write_counts(specs: Mapping[str, Mapping[str, Any] | Model], path: Path) -> None:
     """Count models and write one row for each: its trainable numbers, and the operations of a Full HD frame.
 
     Parameters
     ----------
-    specs : dict
-        Catalogue entries by name.
+    specs : mapping
+        Specs of the models by name, or their plain forms.
     path : Path
         CSV file; columns in :data:`rlsp.columns.COUNTS`.
     """
     height, width = size = FRAME_SIZES["full-hd"]
     rows = []
-    for name, spec in specs.items():
+    for name, plain in specs.items():
+        spec = parse_model(plain)
+        hashed = plain.dump() if isinstance(plain, Model) else dict(plain)
         with torch.device("meta"):  # without memory for the weights
             parameters = count_parameters(build_model(spec))
         macs = count_macs(spec, size)
-        rows.append({"model": name, "spec_hash": spec_hash(spec), "lr_height": height, "lr_width": width,
+        rows.append({"model": name, "spec_hash": spec_hash(hashed), "lr_height": height, "lr_width": width,
                      "parameters": parameters, "gmac_per_frame": macs / 1e9})  # fmt: skip
     write_rows(path, COUNTS.names, rows)

@@ -167,14 +167,14 @@ class DUF(VideoModel):
     def __init__(
         self,
         *,
-        layers: int = 52,
-        filters: int = 64,
-        growth: int | None = None,
-        output: str = "rgb",
-        scale: int = 4,
-        border: int = 0,
-        huber_delta: float | None = None,
-        input_range: float = 1,
+        layers: int,
+        filters: int,
+        growth: int | None,
+        output: str,
+        scale: int,
+        border: int,
+        huber_delta: float | None,
+        input_range: float,
     ) -> None:
         super().__init__(
             scale=scale, output=output, look_behind=RADIUS, look_ahead=RADIUS, input_range=input_range

@@ -142,13 +142,13 @@ class FRVSR(VideoModel):
     def __init__(
         self,
         *,
-        blocks: int = 10,
-        filters: int = 128,
-        output: str = "rgb",
-        scale: int = 4,
-        max_flow: float = 24,
-        warp_loss: float = 1,
-        input_range: float = 1,
+        blocks: int,
+        filters: int,
+        output: str,
+        scale: int,
+        max_flow: float,
+        warp_loss: float,
+        input_range: float,
     ) -> None:
         super().__init__(scale=scale, output=output, look_behind=0, look_ahead=0, input_range=input_range)
         if scale < 2 or scale & (scale - 1):

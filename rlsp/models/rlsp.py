@@ -54,15 +54,15 @@ class RLSP(VideoModel):
     def __init__(
         self,
         *,
-        layers: int = 7,
-        filters: int = 128,
-        output: str = "y",
-        scale: int = 4,
-        adjacent: bool = True,
-        feedback: bool = True,
-        state: bool = True,
-        residual: bool = True,
-        input_range: float = 255,
+        layers: int,
+        filters: int,
+        output: str,
+        scale: int,
+        adjacent: bool,
+        feedback: bool,
+        state: bool,
+        residual: bool,
+        input_range: float,
     ) -> None:
         neighbours = 1 if adjacent else 0
         super().__init__(

@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from rlsp.config.architectures import ARCHITECTURES
+from rlsp.config.specs.models import BUILT
 from rlsp.errors import ConfigError, DataError
 from rlsp.files import replace_when_complete
 from rlsp.models import build_model
@@ -65,7 +65,7 @@ def load_weights(path: Path, *, trusted_arch: str | None = None) -> tuple[VideoM
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         arch = metadata["model"]["arch"]
-        if arch not in ARCHITECTURES and arch != trusted_arch:
+        if arch not in BUILT and arch != trusted_arch:
             raise DataError(f"{path}: names the class {arch!r}, which the study does not; not built")
         model = build_model(metadata["model"])
     except FileNotFoundError as error:

@@ -5,15 +5,20 @@ were measured on a device and lie in a table; of a device without such a table n
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rlsp.columns import TRAINING_RATE, read_table
-from rlsp.config.architectures import PASSES
+from rlsp.config.constants import PASSES
 from rlsp.config.datasets import archive_clips, read_shipped_table
+from rlsp.config.needs import needed_downloads, needed_lr
+from rlsp.config.specs.datasets import Archived, CameraMoves, Dataset, Pictures, Video
+from rlsp.config.specs.downloads import Archive, Download, Files
+from rlsp.config.specs.models import Model
+from rlsp.config.specs.recipes import Recipe
 from rlsp.config.study import Study
 from rlsp.errors import DataError
 from rlsp.files import read_json
@@ -40,15 +45,15 @@ Shape = tuple[int, int, int]  # frames, height, width in HR pixels
 # ---- operations ----------------------------------------------------------------------------------
 
 
-def training_gmac(spec: dict[str, Any], recipe: dict[str, Any]) -> float:
+def training_gmac(spec: Model, recipe: Recipe) -> float:
     """Count the multiply-accumulates of a whole training.
 
     Parameters
     ----------
-    spec : dict
-        Resolved model.
-    recipe : dict
-        Resolved recipe; the forward pass of a frame is counted at the size of its crops.
+    spec : Model
+        The resolved model.
+    recipe : Recipe
+        The recipe; the forward pass of a frame is counted at the size of its crops.
 
     Returns
     -------
@@ -57,18 +62,18 @@ def training_gmac(spec: dict[str, Any], recipe: dict[str, Any]) -> float:
     """
     from rlsp.models.complexity import count_macs
 
-    crop = recipe["crop"]
+    crop = recipe.crop
     of_frame = count_macs(spec, (crop, crop)) / 1e9
     return PASSES * of_frame * sum(steps * frames * batch for steps, frames, batch in phases(recipe))
 
 
-def phases(recipe: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+def phases(recipe: Recipe) -> Iterator[tuple[int, int, int]]:
     """Yield steps, frames and batch of each part of a training: all of it, or before and with longer clips."""
-    steps, longer = recipe["steps"], recipe.get("long_clips")
-    before = round(longer["after"] * steps) if longer else steps
-    yield before, recipe["frames"], recipe["batch"]
+    steps, longer = recipe.steps, recipe.long_clips
+    before = round(longer.after * steps) if longer else steps
+    yield before, recipe.frames, recipe.batch
     if longer:
-        yield steps - before, longer["frames"], longer["batch"]
+        yield steps - before, longer.frames, longer.batch
 
 
 def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
@@ -94,11 +99,11 @@ def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
         counts[run.model, run.recipe] = counts.get((run.model, run.recipe), 0) + 1
     rows = []
     for (model, name), runs in counts.items():
-        recipe = study.config["recipes"][name]
+        recipe = study.spec.recipes[name]
         gmac = training_gmac(study.model(model), recipe)
         row = {
-            "model": model, "recipe": name, "runs": runs, "steps": recipe["steps"],
-            "gmac_per_step": gmac / recipe["steps"], "pmac": runs * gmac / 1e6,
+            "model": model, "recipe": name, "runs": runs, "steps": recipe.steps,
+            "gmac_per_step": gmac / recipe.steps, "pmac": runs * gmac / 1e6,
         }  # fmt: skip
         found = estimate_hours(study, model, recipe, gmac, rates)
         rows += [{**row, "device": at, "hours": runs * hours, "rate_of": of} for at, hours, of in found]
@@ -146,7 +151,7 @@ def median_rates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def estimate_hours(
-    study: Study, model: str, recipe: dict[str, Any], gmac: float, rates: pd.DataFrame
+    study: Study, model: str, recipe: Recipe, gmac: float, rates: pd.DataFrame
 ) -> list[tuple[str, float, str]]:
     """Return device, hours of one training, and what was measured, for each device with a rate that fits.
 
@@ -154,7 +159,7 @@ def estimate_hours(
     accumulates a second of the closest measured training are: same kind of model before another kind, then
     the closest count a step. Another precision is never taken; for "auto" see `auto_precision`.
     """
-    precision, execution = recipe.get("precision", "fp32"), recipe.get("execution", "eager")
+    precision, execution = recipe.precision, recipe.execution
     found = []
     for (device, threads), rows in rates.groupby(["device", "threads"], sort=False):
         rows = rows[rows["precision"] == (auto_precision(rows) if precision == "auto" else precision)]
@@ -162,7 +167,7 @@ def estimate_hours(
             rows = rows[rows["execution"] == execution]
         if rows.empty:
             continue
-        row = closest_rate(study, model, recipe, gmac / recipe["steps"], rows)
+        row = closest_rate(study, model, recipe, gmac / recipe.steps, rows)
         seconds = gmac / (row.gmac_per_step * row.steps_per_second)
         size = f"batch {row.batch}, crop {row.crop}, frames {row.frames}"
         what = f"{row.model}, {size}, {row.precision}, {row.execution}"
@@ -183,14 +188,12 @@ def auto_precision(rows: pd.DataFrame) -> str:
     return "bf16" if is_measured and not is_slower else "fp32"
 
 
-def closest_rate(
-    study: Study, model: str, recipe: dict[str, Any], gmac_per_step: float, rows: pd.DataFrame
-) -> Any:
+def closest_rate(study: Study, model: str, recipe: Recipe, gmac_per_step: float, rows: pd.DataFrame) -> Any:
     """Choose the measured training that is most like one of `model`."""
 
     def distance(row: Any) -> tuple[bool, bool, float]:
-        is_same_size = all(getattr(row, key) == recipe[key] for key in ("batch", "crop", "frames"))
-        is_exact = row.model == model and is_same_size and not recipe.get("long_clips")
+        is_same_size = all(getattr(row, key) == getattr(recipe, key) for key in ("batch", "crop", "frames"))
+        is_exact = row.model == model and is_same_size and not recipe.long_clips
         return (
             not is_exact,
             is_other_kind(study, model, row.model),
@@ -202,8 +205,8 @@ def closest_rate(
 
 def is_other_kind(study: Study, model: str, measured: str) -> bool:
     """Tell whether a measured model, named ``<kind>-...`` where the study does not define it, is of another kind."""
-    spec = study.config["models"].get(measured, {"arch": measured.split("-")[0]})
-    return spec["arch"] != study.model(model)["arch"]
+    known = study.spec.models.get(measured)
+    return (known.arch if known else measured.split("-")[0]) != study.model(model).arch
 
 
 # ---- space ---------------------------------------------------------------------------------------
@@ -214,41 +217,39 @@ def clip_shapes(study: Study, dataset: str, *, look: bool = True) -> list[Shape]
 
     They come from the study file where it tells them, else, where we may `look`, from the packed data set.
     """
-    spec = study.config["datasets"][dataset]
-    manifest = study.clips(dataset)
-    shapes = named_shapes(spec, study.config["downloads"])
+    spec, manifest = study.dataset(dataset), study.clips(dataset)
+    shapes = named_shapes(spec, study.spec.downloads)
     if shapes is None and look and manifest.exists():
         clips = read_json(manifest)["clips"].values()
         shapes = [(clip["frames"], clip["height"], clip["width"]) for clip in clips]
-    most = study.config["first_frames"] if spec["source"] in ("frames", "archive") else None
+    most = spec.first_frames if isinstance(spec, Pictures | Archived) else None
     return shapes and [(min(frames, most or frames), height, width) for frames, height, width in shapes]
 
 
-def named_shapes(spec: dict[str, Any], downloads: dict[str, Any]) -> list[Shape] | None:
-    """Return the shapes that a catalogue entry tells, or None."""
-    if spec["source"] == "camera-moves" and "photographs" in spec:
-        count = len(spec["photographs"]) * spec["clips_per_photograph"]
-        return [(spec["frames"], *spec["size"])] * count
-    if spec["source"] == "video" and spec["region"]:
-        factor = spec["resize"] or 1
-        height, width = (side // factor for side in spec["region"][2:])
-        lengths = [last - first + 1 for first, last in spec["shots"].values()]
-        return [(min(length, spec["frames"] or length), height, width) for length in lengths]
-    if spec["source"] == "frames":
-        sizes = PICTURE_SIZES.get(downloads[spec["download"]].get("manifest"), {})
-        if sizes.keys() >= spec["clips"].keys():
-            return [(clip["frames"], *sizes[name]) for name, clip in spec["clips"].items()]
-    if spec["source"] == "archive":
-        return [(spec["frames"], *spec["size"])] * len(archive_clips(spec))
+def named_shapes(spec: Dataset, downloads: Mapping[str, Download]) -> list[Shape] | None:
+    """Return the shapes that a data set's entry tells, or None."""
+    if isinstance(spec, CameraMoves) and spec.photographs is not None:
+        return [(spec.frames, *spec.size)] * (len(spec.photographs) * spec.clips_per_photograph)
+    if isinstance(spec, Video) and spec.region:
+        height, width = (side // (spec.resize or 1) for side in spec.region[2:])
+        lengths = [last - first + 1 for first, last in spec.shots.values()]
+        return [(min(length, spec.frames or length), height, width) for length in lengths]
+    if isinstance(spec, Pictures):
+        download = downloads[spec.download]
+        sizes = PICTURE_SIZES.get(download.manifest, {}) if isinstance(download, Files) else {}
+        if sizes.keys() >= spec.clips.keys():
+            return [(clip.frames, *sizes[name]) for name, clip in spec.clips.items()]
+    if isinstance(spec, Archived) and spec.size is not None:
+        return [(spec.frames, *spec.size)] * len(archive_clips(spec))
     return None
 
 
-def download_bytes(spec: dict[str, Any]) -> int | None:
+def download_bytes(spec: Download) -> int | None:
     """Return the size of a download as the catalogue or its list of files tells it, or None."""
-    if spec["kind"] == "files":
-        rows = read_shipped_table(spec["manifest"])
-        return sum(int(row["bytes"]) for row in rows if row["path"].startswith(tuple(spec["include"])))
-    return spec.get("bytes")
+    if isinstance(spec, Files):
+        rows = read_shipped_table(spec.manifest)
+        return sum(int(row["bytes"]) for row in rows if row["path"].startswith(spec.include))
+    return spec.bytes if isinstance(spec, Archive) else None
 
 
 def pixels(shapes: Iterable[Shape] | None, *, pairs: bool = False) -> float:
@@ -274,19 +275,15 @@ def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
         One row per thing: ``what``, ``name``, ``bytes`` (empty where it is not known before the data are
         there) and ``how`` the number is made.
     """
-    needed = {
-        (run.degradation, name)
-        for run in study.runs.values()
-        for name in (*run.test_sets, *(Study.learnt_from(run) if run.origin == "trained" else ()))
-    }
+    needed = needed_lr(study)
     datasets = sorted({name for _, name in needed})
     shapes = {name: clip_shapes(study, name, look=look) for name in datasets}
     rows = [
-        ("download", name, download_bytes(study.config["downloads"][name]), "size its publisher states")
-        for name in study.needed_downloads()
+        ("download", name, download_bytes(study.spec.downloads[name]), "size its publisher states")
+        for name in needed_downloads(study)
     ]
     rows += [("HR clips", name, 3 * pixels(shapes[name]), "8-bit RGB") for name in datasets]
-    part = study.config["scale"] ** 2
+    part = study.spec.scale**2
     rows += [
         ("LR clips", f"{name}, {degradation}", 3 * pixels(shapes[name]) / part, f"1/{part} of the HR clips")
         for degradation, name in sorted(needed)
@@ -308,7 +305,7 @@ def restored_bytes(study: Study, dataset: str, shapes: list[Shape] | None) -> fl
     channels = 0
     for run in study.runs.values():
         if dataset in run.test_sets:
-            is_luma = study.config["models"].get(run.model, {}).get("output") == "y"
+            is_luma = getattr(study.spec.models.get(run.model), "output", None) == "y"
             channels += 3 + (is_luma and run.origin != "interpolation")
     return channels * pixels(shapes)
 

@@ -4,8 +4,12 @@ import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import cast
 
 from rlsp.config.datasets import archive_clips
+from rlsp.config.needs import needed_datasets, needed_downloads, needed_lr
+from rlsp.config.specs.datasets import Archived
+from rlsp.config.specs.downloads import Archive
 from rlsp.config.study import Study
 from rlsp.errors import DataError
 
@@ -25,16 +29,17 @@ def space_needed(study: Study, downloads: Collection[str] | None = None) -> dict
     dict
         ``archives``, ``clips`` and ``lr``; clips of a size that the catalogue does not state are left out.
     """
-    missing = study.missing_downloads() if downloads is None else downloads
+    missing = needed_downloads(study, missing=True) if downloads is None else downloads
     archives = [name for name in missing if name in study.archives]
     datasets = {
         name: _clips_bytes(study, name)
-        for name in study.archive_datasets()
-        if downloads is None or study.config["datasets"][name]["download"] in archives
+        for name in needed_datasets(study)
+        if (download := study.spec.datasets[name].download_name) in study.archives
+        and (downloads is None or download in archives)
     }
     lr_bytes = 0
-    for degradation, dataset in study.needed_lr():
-        size = datasets.get(dataset, 0) // study.config["scale"] ** 2
+    for degradation, dataset in needed_lr(study):
+        size = datasets.get(dataset, 0) // study.spec.scale**2
         lr_bytes += _still_needed(size, study.lr(degradation, dataset))
     return {
         "archives": sum(_archive_bytes(study, name) for name in archives),
@@ -47,14 +52,15 @@ def _archive_bytes(study: Study, name: str) -> int:
     """Bytes that an archive still lacks."""
     path = study.archive(name)
     files = [file for file in (path, path.with_name(path.name + ".part")) if file.exists()]
-    return max(0, study.download(name)["bytes"] - sum(file.stat().st_size for file in files))
+    spec = cast(Archive, study.spec.downloads[name])
+    return max(0, spec.bytes - sum(file.stat().st_size for file in files))
 
 
 def _clips_bytes(study: Study, name: str) -> int:
     """Bytes of the HR clips of a data set, or 0 where their size is not known."""
-    spec = study.dataset(name)
-    height, width = spec["size"] or (0, 0)
-    frames = min(spec["frames"], spec["first_frames"] or spec["frames"])
+    spec = cast(Archived, study.dataset(name))
+    height, width = spec.size or (0, 0)
+    frames = min(spec.frames, spec.first_frames or spec.frames)
     return len(archive_clips(spec)) * frames * height * width * 3
 
 

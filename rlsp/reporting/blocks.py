@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from rlsp.columns import TRAINING_RATE, read_table
-from rlsp.config.schema import ROOT
 from rlsp.config.study import Study
 from rlsp.errors import DataError
 from rlsp.reporting.figures import read_study
@@ -16,6 +15,7 @@ from rlsp.reporting.protocols import protocol_label
 from rlsp.reporting.published import read_published
 from rlsp.reporting.timing import headline_setting, headline_timing
 from rlsp.reporting.wide import recipe_name, seeds_words, step_text
+from rlsp.shipped import ROOT
 
 SHOWN = {
     "trained": "trained here",

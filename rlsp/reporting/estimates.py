@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlsp.config.architectures import PASSES
+from rlsp.config.constants import PASSES
 from rlsp.config.study import Study
 from rlsp.files import write_csv, write_text
 from rlsp.planning.estimate import estimate_disk, estimate_training

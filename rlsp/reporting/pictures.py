@@ -4,7 +4,7 @@ They carry the licence of the clips they show. Pictures of clips or restored fra
 (Vid4, the released RLSP frames) belong into ``results/``, never into the repository.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,33 @@ BORDER = 8  # pixels at the borders that an automatic region avoids: many method
 PATCHES_PER_ROW = 4
 
 
-def draw_gallery(entries: Iterable[Mapping[str, Any]], figures_dir: Path | str) -> list[Path]:
+def draw_gallery(
+    entries: Sequence[Mapping[str, Any]],
+    figures_dir: Path | str,
+    *,
+    clips: Sequence[Path | str],
+    lr: Sequence[Path | str],
+    restored: Iterable[Path | str],
+) -> list[Path]:
     """Write the profiles and crops of several data sets and degradations.
 
     Parameters
     ----------
-    entries : iterable of mappings
-        Each with ``name``, ``clips`` and ``lr`` (manifests), and ``restored``, from the name of each method
-        to its manifest; optionally ``clip``, ``frame``, ``row`` and ``region`` as in `draw_pictures`.
+    entries : sequence of mappings
+        Each with ``name`` and ``runs``, as :func:`rlsp.reporting.gallery.gallery_entries` gives them; optionally
+        ``clip``, ``frame``, ``row`` and ``region`` as in `draw_pictures`.
     figures_dir : path
         Where the figures go.
+    clips, lr : sequence of paths
+        Manifests of the HR and the LR clips of each entry.
+    restored : iterable of paths
+        Manifests of the runs of each entry, one entry after the other.
     """
-    written = []
-    for entry in entries:
+    written, waiting = [], iter(restored)
+    for entry, hr_manifest, lr_manifest in zip(entries, clips, lr, strict=True):
         choice = {key: entry.get(key) for key in ("clip", "frame", "row", "region")}
-        paths = (entry["clips"], entry["lr"], entry["restored"], figures_dir)
-        written += draw_pictures(*paths, entry["name"], **choice)
+        shown = {name: next(waiting) for name in entry["runs"]}
+        written += draw_pictures(hr_manifest, lr_manifest, shown, figures_dir, entry["name"], **choice)
     return written
 
 

@@ -1,11 +1,13 @@
 """What is timed: models, and the ways they are run."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
-from rlsp.config.schema import FRAME_SIZES
+from rlsp.config.constants import FRAME_SIZES
+from rlsp.config.specs.models import Model
+from rlsp.config.specs.study import Runtime
 from rlsp.devices import available_precisions, is_gpu
 from rlsp.inference.execution import Execution
 from rlsp.inference.fused import fused_form
@@ -16,45 +18,13 @@ from rlsp.models.initialisation import WEIGHTED
 GRID_BATCHES = (1, 4)  # one frame at a time is the online case; several clips at once give throughput
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How models are timed.
-
-    Attributes
-    ----------
-    sizes : sequence of str or of (int, int), or "auto"
-        Names of :data:`rlsp.config.schema.FRAME_SIZES`, or height and width of the LR frame in pixels.
-    grid : bool
-        Every precision, mode, boundary, batch and size, instead of the headline's.
-    repeats : int
-        Most samples of each case.
-    seconds : float
-        Most time for the samples of one case; :data:`LEAST_SAMPLES` are taken all the same.
-    warmup : int
-        Least frames of each case before the first sample.
-    threads : int
-        CPU threads.
-    """
-
-    sizes: Any = "auto"
-    grid: bool = False
-    repeats: int = 20
-    seconds: float = 60
-    warmup: int = 3
-    threads: int = 2
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Timing":
-        """Take what is about timing from the ``runtime`` part of a study's configuration."""
-        return cls(**{key: config[key] for key in cls.__dataclass_fields__ if key in config})
-
-    def lr_sizes(self, device: str) -> list[tuple[int, int]]:
-        """LR sizes to time, the headline's first."""
-        if self.sizes != "auto":
-            return [FRAME_SIZES[size] if isinstance(size, str) else tuple(size) for size in self.sizes]
-        headline = "full-hd" if is_gpu(device) else "360p"
-        names = dict.fromkeys([headline, *FRAME_SIZES] if self.grid else [headline])
-        return [FRAME_SIZES[name] for name in names]
+def lr_sizes(timing: Runtime, device: str) -> list[tuple[int, int]]:
+    """List the LR sizes to time, height and width in pixels, the headline's first."""
+    if timing.sizes != "auto":
+        return [FRAME_SIZES[size] if isinstance(size, str) else size for size in timing.sizes]
+    headline = "full-hd" if is_gpu(device) else "360p"
+    names = dict.fromkeys([headline, *FRAME_SIZES] if timing.grid else [headline])
+    return [FRAME_SIZES[name] for name in names]
 
 
 @dataclass(frozen=True)
@@ -65,8 +35,8 @@ class Case:
     ----------
     model : str
         Its name.
-    spec : dict
-        Its catalogue entry.
+    spec : Model
+        Its spec.
     execution : Execution
         Precision and mode.
     lr_size : tuple of int
@@ -80,7 +50,7 @@ class Case:
     """
 
     model: str
-    spec: dict[str, Any] = field(hash=False)
+    spec: Model
     execution: Execution
     lr_size: tuple[int, int]
     boundary: str = "network"
@@ -88,7 +58,7 @@ class Case:
     clip_length: int | None = None
 
 
-def list_cases(specs: dict[str, dict[str, Any]], timing: Timing, device: str) -> list[Case]:
+def list_cases(specs: Mapping[str, Model], timing: Runtime, device: str) -> list[Case]:
     """List what is timed: the headline's cases, or the full grid.
 
     The headline runs every model at the first size, frame by frame, as plain code in the precisions of the device
@@ -96,15 +66,15 @@ def list_cases(specs: dict[str, dict[str, Any]], timing: Timing, device: str) ->
 
     Parameters
     ----------
-    specs : dict
-        Catalogue entries by name.
-    timing : Timing
+    specs : mapping of str to Model
+        The models by name.
+    timing : Runtime
         Sizes, and whether the grid is wanted.
     device : str
         Torch device.
     """
     precisions, on_gpu = available_precisions(device), is_gpu(device)
-    sizes = timing.lr_sizes(device)
+    sizes = lr_sizes(timing, device)
     cases = []
     for model, spec in specs.items():
         ways = _ways(build_model(spec), precisions, on_gpu=on_gpu, is_grid=timing.grid)

@@ -1,5 +1,6 @@
 """What a method's time and memory depend on: one quantity varied, everything else kept."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import torch
 
 from rlsp.columns import SWEEP
 from rlsp.config.checks import check_swept
+from rlsp.config.specs.models import Model, parse_model
+from rlsp.config.specs.study import Runtime
 from rlsp.devices import claim_device, describe_device
 from rlsp.files import write_rows
 from rlsp.inference.execution import fastest_execution
-from rlsp.timing.cases import Case, Timing
+from rlsp.timing.cases import Case
 from rlsp.timing.hardware import DeviceMonitor
 from rlsp.timing.tables import warn_if_busy
 from rlsp.timing.turns import measure_cases, memory_probe
@@ -26,15 +29,15 @@ FILTERS = [16, 32, 64, 128, 256]
 LAYERS = [3, 5, 7, 10, 14]
 
 
-def list_sweep(model: str, spec: dict[str, Any], device: str) -> dict[tuple[str, int], Case]:
+def list_sweep(model: str, spec: Model, device: str) -> dict[tuple[str, int], Case]:
     """List the cases of the cost curves by quantity and value.
 
     Parameters
     ----------
     model : str
         Name of the model that the curves go through.
-    spec : dict
-        Its catalogue entry, with ``filters`` and ``layers``.
+    spec : Model
+        Its spec, with ``filters`` and ``layers``.
     device : str
         Torch device; a GPU gets larger frames, which fill it.
 
@@ -49,12 +52,18 @@ def list_sweep(model: str, spec: dict[str, Any], device: str) -> dict[tuple[str,
     cases = {("lr_pixels", h * w): replace(base, lr_size=(h, w)) for h, w in sizes}
     cases |= {("clip_length", count): replace(base, clip_length=count) for count in CLIP_LENGTHS}
     for key, values in (("filters", FILTERS), ("layers", LAYERS)):
-        cases |= {(key, value): replace(base, spec={**spec, key: value}) for value in values}
+        cases |= {(key, value): replace(base, spec=spec.changed(**{key: value})) for value in values}
     return cases
 
 
 def sweep_model(
-    model: str, spec: dict[str, Any], table_path: Path, *, study: str, timing: Timing, device: str
+    model: str,
+    spec: Mapping[str, Any] | Model,
+    table_path: Path,
+    *,
+    study: str,
+    timing: Mapping[str, Any] | Runtime,
+    device: str,
 ) -> None:
     """Time a model with its frame size, clip length, filters and layers varied, alone on this machine.
 
@@ -62,18 +71,19 @@ def sweep_model(
     ----------
     model : str
         Name of the model.
-    spec : dict
-        Its catalogue entry.
+    spec : Model
+        Its spec.
     table_path : Path
         CSV file to write; columns in :data:`rlsp.columns.SWEEP`, one row for each sample: milliseconds per frame or,
         where the clip length varies, per clip. A case that cannot be run has one row with its status and no time.
     study : str
         Name of the study.
-    timing : Timing
+    timing : Runtime
         Repeats, warm-up and threads; its sizes are not used.
     device : str
         "auto", "cpu" or "cuda".
     """
+    spec, timing = parse_model(spec), Runtime.parse(timing)
     with ExitStack() as running, claim_device(device) as where, DeviceMonitor(where) as monitor:
         warn_if_busy(where)
         cases = list_sweep(model, spec, where)

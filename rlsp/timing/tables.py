@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,24 @@ from typing import Any
 import torch
 
 from rlsp.columns import RUNTIME, RUNTIME_CASES
+from rlsp.config.specs.models import Model, parse_model
+from rlsp.config.specs.study import Runtime
 from rlsp.devices import claim_device, describe_device
 from rlsp.files import spec_hash, write_rows
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
-from rlsp.timing.cases import Case, Timing, list_cases
+from rlsp.timing.cases import Case, list_cases
 from rlsp.timing.hardware import DeviceMonitor, busy_reason, measure_bandwidth, measure_matrix_rate
 from rlsp.timing.turns import CUT_OFF, OK, Measured, measure_cases, memory_probe
 
 
 def time_models(
-    specs: dict[str, dict[str, Any]],
+    specs: Mapping[str, Mapping[str, Any] | Model],
     table_path: Path,
     cases_path: Path,
     *,
     study: str,
-    timing: Timing,
+    timing: Mapping[str, Any] | Runtime,
     device: str,
 ) -> None:
     """Time all models of a study alone on this machine and write one row for each raw sample, and for each case.
@@ -34,8 +36,8 @@ def time_models(
 
     Parameters
     ----------
-    specs : dict
-        Catalogue entries by name.
+    specs : mapping
+        Specs of the models by name, or their plain forms.
     table_path : Path
         CSV file to write; columns in :data:`rlsp.columns.RUNTIME`, times in milliseconds per output frame.
     cases_path : Path
@@ -43,17 +45,18 @@ def time_models(
         could do.
     study : str
         Name of the study.
-    timing : Timing
-        What is timed, and how.
+    timing : Runtime or mapping
+        What is timed, and how, or its plain form.
     device : str
         "auto", "cpu" or "cuda".
     """
+    timing, models = Runtime.parse(timing), {name: parse_model(spec) for name, spec in specs.items()}
     with ExitStack() as running:
         where = running.enter_context(claim_device(device))
         monitor = running.enter_context(DeviceMonitor(where))
         torch.set_num_threads(timing.threads)
         busy = warn_if_busy(where)
-        cases = list_cases(specs, timing, where)
+        cases = list_cases(models, timing, where)
         facts = {key: _count_facts(case) for key, case in {(c.model, c.lr_size): c for c in cases}.items()}
         precisions = {case.execution.precision for case in cases}
         ceilings = measure_ceilings(precisions, where)
@@ -64,7 +67,7 @@ def time_models(
             samples, outcomes = [], []
             for case, measured in found.items():
                 row = {
-                    "study": study, "model": case.model, "spec_hash": spec_hash(case.spec), "device": described,
+                    "study": study, "model": case.model, "spec_hash": spec_hash(case.spec.dump()), "device": described,
                     "threads": timing.threads, "precision": case.execution.precision,
                     "mode": case.execution.mode, "lr_height": case.lr_size[0], "lr_width": case.lr_size[1],
                     "boundary": case.boundary, "batch": case.batch, "peak_memory_mb": measured.peak_memory_mb,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from rlsp.config.specs.study import Runtime
 from rlsp.devices import is_gpu, is_out_of_memory
-from rlsp.timing.cases import Case, Timing
+from rlsp.timing.cases import Case
 from rlsp.timing.hardware import DeviceMonitor, Reading
 from rlsp.timing.memory import MemoryProbe
 from rlsp.timing.timed import WINDOW, TimedCase
@@ -55,7 +56,7 @@ class Measured:
 
 def measure_cases(
     cases: list[Case],
-    timing: Timing,
+    timing: Runtime,
     device: str,
     monitor: DeviceMonitor | None = None,
     *,
@@ -71,7 +72,7 @@ def measure_cases(
     ----------
     cases : list of Case
         What is timed.
-    timing : Timing
+    timing : Runtime
         Rounds, warm-up and threads.
     device : str
         Torch device.
@@ -123,7 +124,7 @@ def _probe_memory(found: dict[Case, Measured], threads: int, probe: MemoryProbe)
     for case, measured in found.items():
         try:
             arguments = {
-                "spec": case.spec, "execution": [case.execution.precision, case.execution.mode],
+                "spec": case.spec.dump(), "execution": [case.execution.precision, case.execution.mode],
                 "lr_size": case.lr_size, "boundary": case.boundary, "batch": case.batch,
                 "clip_length": case.clip_length, "threads": threads,
             }  # fmt: skip
@@ -138,7 +139,7 @@ def _probe_memory(found: dict[Case, Measured], threads: int, probe: MemoryProbe)
 def _measure_group(
     group: list[Case],
     found: dict[Case, Measured],
-    timing: Timing,
+    timing: Runtime,
     device: str,
     monitor: DeviceMonitor,
     flush: Callable[[dict[Case, Measured]], None],
@@ -183,7 +184,7 @@ def _free(device: str) -> None:
             torch.cuda.empty_cache()
 
 
-def _set_up(case: Case, timing: Timing, measured: Measured, device: str) -> TimedCase:
+def _set_up(case: Case, timing: Runtime, measured: Measured, device: str) -> TimedCase:
     """Build and warm up a case."""
     timed = TimedCase(case, device)
     measured.warmup_frames, measured.is_stable = timed.warm_up(timing.warmup, timing.seconds / 4)
@@ -215,13 +216,13 @@ def _failure(case: Case, reason: str, measured: Measured) -> str:
     return f"cannot be compiled: {line}" if is_compiling else f"failed: {line}"
 
 
-def _wants_more(measured: Measured, case: Case, timing: Timing) -> bool:
+def _wants_more(measured: Measured, case: Case, timing: Runtime) -> bool:
     """Whether a case takes part in the next round."""
     spent = sum(measured.samples) * case.batch / 1000
     return measured.status == OK and (len(measured.samples) < LEAST_SAMPLES or spent < timing.seconds)
 
 
-def _conclude(timed: TimedCase, measured: Measured, timing: Timing, monitor: DeviceMonitor) -> None:
+def _conclude(timed: TimedCase, measured: Measured, timing: Runtime, monitor: DeviceMonitor) -> None:
     """Check the output of a case, count its bytes, and watch the device while it runs."""
     if not timed.is_finite():
         measured.status = f"output is not finite after {len(measured.samples)} samples"

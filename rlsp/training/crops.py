@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from rlsp.config.specs.recipes import Recipe
 from rlsp.errors import DataError
 
 # Numbers drawn for a crop: clip, first frame, row, column; whether rows and columns are mirrored, both exchanged, and
@@ -263,13 +264,13 @@ class Batches(Dataset):
     ----------
     crops : TrainingCrops or ResidentCrops
         The data.
-    recipe : dict
+    recipe : Recipe
         ``steps``, ``batch``, ``frames`` and ``long_clips``.
     rank, processes : int
         Which share of each batch is wanted: process `rank` of `processes`.
     """
 
-    def __init__(self, crops: TrainingCrops, recipe: dict, *, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, crops: TrainingCrops, recipe: Recipe, *, rank: int = 0, processes: int = 1) -> None:
         self.crops, self.recipe, self.rank, self.processes = crops, recipe, rank, processes
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -280,12 +281,12 @@ class Batches(Dataset):
         return self.crops.batch(step, size, indices=indices, frames=frames)
 
 
-def batch_shape(step: int, recipe: dict) -> tuple[int, int]:
+def batch_shape(step: int, recipe: Recipe) -> tuple[int, int]:
     """Crops and frames of one step's batch: the recipe's, or those of its ``long_clips`` late in training."""
-    late = recipe.get("long_clips")
-    if late and step >= round(late["after"] * recipe["steps"]):
-        return late["batch"], late["frames"]
-    return recipe["batch"], recipe["frames"]
+    late = recipe.long_clips
+    if late and step >= round(late.after * recipe.steps):
+        return late.batch, late.frames
+    return recipe.batch, recipe.frames
 
 
 def read_batches(
@@ -315,7 +316,7 @@ def read_batches(
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first, batches.recipe["steps"]),
+        sampler=range(first, batches.recipe.steps),
         num_workers=workers,
         pin_memory=pin_memory,
         **options,

@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from rlsp.config.specs.recipes import Recipe
 from rlsp.devices import is_gpu
 from rlsp.errors import ConfigError, RlspError, TrainingError
 
@@ -81,7 +82,7 @@ def process_group(device: str) -> Iterator[Group]:
     dist.destroy_process_group()  # only when all got here: one that failed would wait in NCCL for the others
 
 
-def check_shares(recipe: dict[str, Any], processes: int) -> None:
+def check_shares(recipe: Recipe, processes: int) -> None:
     """Refuse a batch that the processes cannot share evenly.
 
     Raises
@@ -89,7 +90,7 @@ def check_shares(recipe: dict[str, Any], processes: int) -> None:
     ConfigError
         A batch of the recipe is no multiple of the number of processes.
     """
-    for batch in filter(None, (recipe["batch"], (recipe["long_clips"] or {}).get("batch"))):
+    for batch in filter(None, (recipe.batch, recipe.long_clips and recipe.long_clips.batch)):
         if batch % processes:
             raise ConfigError(f"batch: expected a multiple of the {processes} processes, got {batch}")
 

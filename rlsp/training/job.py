@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -14,7 +13,7 @@ import torch
 from torch.distributed import is_torchelastic_launched
 
 from rlsp.columns import TRAINING_LOG
-from rlsp.config.recipes import runs_that_fill
+from rlsp.config.specs.runs import Training
 from rlsp.data.clips import open_clips, read_manifest
 from rlsp.data.degradation import phase
 from rlsp.data.staging import stage_clips
@@ -29,6 +28,7 @@ from rlsp.training.distributed import Group, check_shares, launch, process_group
 from rlsp.training.lease import hold_lease
 from rlsp.training.loop import Trainer, model_spec, weights_metadata
 from rlsp.training.resident import ResidentCrops
+from rlsp.training.taking import find_equal, take_weights
 
 WHEN_FULL = (
     "set training.resident: never, lower the recipe's batch or crop or training.runs_per_gpu, "
@@ -46,10 +46,8 @@ class TrainingJob:
 
     Attributes
     ----------
-    spec : dict
-        ``model``, ``recipe``, ``degradation``, ``train_sets``, ``validation_set`` (resolved entries) and ``seed``;
-        perhaps ``validation_clips``, how many clips of the training sets validate and are not trained on, and
-        ``start_from``, what the first weights are.
+    spec : Training
+        All that decides the weights.
     hr_manifests, lr_manifests : sequence of Path
         Manifests of the training sets, then of the validation set if there is one; and of their LR.
     weights_path : Path
@@ -73,9 +71,11 @@ class TrainingJob:
         Trainings that may share a GPU; "auto": as many as fill it.
     start : sequence of Path
         Weights that the training begins with: one file, or none.
+    equal : sequence of Path
+        Folders of weights of studies that this one extends: an equal training is taken from there.
     """
 
-    spec: dict[str, Any]
+    spec: Training
     hr_manifests: Sequence[Path]
     lr_manifests: Sequence[Path]
     weights_path: Path
@@ -88,13 +88,14 @@ class TrainingJob:
     walltime: float | None = None
     runs_per_gpu: int | str = 1
     start: Sequence[Path] = ()
+    equal: Sequence[Path] = ()
 
     @property
     def places(self) -> int:
         """How many trainings share a GPU; see :func:`rlsp.devices.claim_device`."""
         if self.runs_per_gpu != "auto":
             return int(self.runs_per_gpu)
-        return 1 if self.processes > 1 else runs_that_fill(self.spec["recipe"])
+        return 1 if self.processes > 1 else self.spec.recipe.runs_that_fill
 
 
 def train(job: TrainingJob) -> None:
@@ -110,8 +111,12 @@ def train(job: TrainingJob) -> None:
     DataError
         The clips are smaller than the recipe's crop, or a reading process died.
     """
-    if job.processes > 1 and not is_torchelastic_launched():
-        check_shares(job.spec["recipe"], job.processes)
+    source = find_equal(job.spec, job.equal, [*job.hr_manifests, *job.lr_manifests])
+    if source is not None:
+        print(f"taken from {source}: an equal training of a study that this one extends")
+        take_weights(source, job.weights_path)
+    elif job.processes > 1 and not is_torchelastic_launched():
+        check_shares(job.spec.recipe, job.processes)
         launch(job.processes, train_here, job)
     else:
         train_here(job)
@@ -120,7 +125,7 @@ def train(job: TrainingJob) -> None:
 def train_here(job: TrainingJob) -> None:
     """Train in this process, alone or as one of a group; see :func:`train`."""
     stop_at = stop_time(job.walltime)
-    torch.set_num_threads(job.spec["recipe"]["threads"])
+    torch.set_num_threads(job.spec.recipe.threads)
     torch.set_flush_denormal(True)
     with (
         claim_device(job.device, places=job.places) as device,
@@ -128,7 +133,7 @@ def train_here(job: TrainingJob) -> None:
         held_by_main(job.folder, group) as check_lease,  # before anything expensive
         gpu_errors(device, "the same command goes on from the last checkpoint", when_full=WHEN_FULL),
     ):
-        check_shares(job.spec["recipe"], group.size)
+        check_shares(job.spec.recipe, group.size)
         trainer = prepare(job, device, group, stop_at=stop_at, check_lease=check_lease)
         trainer.stop_on_signal()
         with trainer.checkpoint.divergence_marked(is_main=group.is_main):
@@ -145,10 +150,10 @@ def prepare(
 ) -> Trainer:
     """Open the clips of a training and build its trainer; nothing is resumed yet."""
     spec, manifests = job.spec, (job.lr_manifests, job.hr_manifests)
-    count = len(spec["train_sets"])
+    count = len(spec.train_sets)
     lr, hr = (open_sets(paths[:count], job.stage_to) for paths in manifests)
     validation = [open_sets(paths[count:], None) for paths in manifests]
-    if held_out := spec.get("validation_clips"):
+    if held_out := spec.validation_clips:
         names = held_out_names(sorted(hr), held_out)
         validation = [{name: clips.pop(name) for name in names} for clips in (lr, hr)]
     crops, workers = make_crops(spec, lr, hr), job.workers
@@ -207,22 +212,21 @@ def held_by_main(folder: Path, group: Group) -> Iterator[Callable[[], None]]:
         yield lease.check
 
 
-def make_crops(spec: dict[str, Any], lr: dict[str, np.ndarray], hr: dict[str, np.ndarray]) -> TrainingCrops:
+def make_crops(spec: Training, lr: dict[str, np.ndarray], hr: dict[str, np.ndarray]) -> TrainingCrops:
     """Make the crops that a training's recipe and model ask for from its LR and HR clips."""
-    recipe, probe = spec["recipe"], build_model(model_spec(spec))
-    is_real = recipe["context"] == "real"
-    late = recipe["long_clips"] or {"frames": 0}
+    recipe, probe = spec.recipe, build_model(model_spec(spec))
+    is_real = recipe.context == "real"
     return TrainingCrops(
         lr,
         hr,
         scale=probe.scale,
-        crop=recipe["crop"],
-        frames=max(recipe["frames"], late["frames"]),
+        crop=recipe.crop,
+        frames=recipe.longest,
         behind=probe.look_behind if is_real else 0,
         ahead=probe.look_ahead if is_real else 0,
-        seed=spec["seed"],
-        augment=recipe["augment"],
-        phase=phase(spec["degradation"]),
+        seed=spec.seed,
+        augment=recipe.augment,
+        phase=phase(spec.degradation),
     )
 
 
@@ -278,7 +282,7 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
     write_rows(weights_path.with_name("training.csv"), TRAINING_LOG.names, trainer.progress.rows)
     write_provenance(
         weights_path.with_name("provenance.json"),
-        spec=trainer.spec,
+        spec=trainer.spec.dump(),
         device=trainer.device,
         code=trainer.code,
         processes=trainer.group.size,
@@ -290,6 +294,6 @@ def write_results(trainer: Trainer, weights_path: Path) -> None:
         last, best = (weights_path.with_name(f"{kind}.safetensors") for kind in ("last", "best"))
         os.replace(weights_path, last)
         best.write_bytes(trainer.checkpoint.best(trainer.progress.best["step"]).read_bytes())
-        kept = best if recipe["keep"] == "best" else last
+        kept = best if recipe.keep == "best" else last
         with replace_when_complete(weights_path) as temporary:
             temporary.write_bytes(kept.read_bytes())

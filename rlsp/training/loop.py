@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from rlsp.config.architectures import architecture_modules
+from rlsp.config.specs.models import architecture_modules
+from rlsp.config.specs.runs import Training
 from rlsp.devices import is_gpu, native_precision
 from rlsp.errors import TrainingError
 from rlsp.files import spec_hash
@@ -40,8 +41,8 @@ class Trainer:
 
     Parameters
     ----------
-    spec : dict
-        ``model``, ``recipe``, ``degradation``, ``train_sets`` (resolved entries) and ``seed``.
+    spec : Training
+        All that decides the weights.
     crops : TrainingCrops or ResidentCrops
         The data.
     folder : Path
@@ -71,7 +72,7 @@ class Trainer:
 
     def __init__(
         self,
-        spec: dict[str, Any],
+        spec: Training,
         crops: TrainingCrops | ResidentCrops | None,
         folder: Path,
         device: str,
@@ -84,20 +85,20 @@ class Trainer:
         check_lease: Callable[[], None] = lambda: None,
         start: Sequence[Path] = (),
     ) -> None:
-        self.spec, self.recipe, self.crops = spec, spec["recipe"], crops
+        self.spec, self.recipe, self.crops = spec, spec.recipe, crops
         self.folder, self.device, self.workers = folder, device, workers
         self.group, self.validation = group or Group(device=device), validation
-        self.code = ["rlsp.training.job", *architecture_modules([spec["model"]])]
-        self.checkpoint = Checkpoint(folder, spec_hash([spec, data]), code_hash(*self.code))
+        self.code = ["rlsp.training.job", *architecture_modules([spec.model])]
+        self.checkpoint = Checkpoint(folder, spec_hash([spec.dump(), data]), code_hash(*self.code))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec["seed"])  # for layers that the recipe's init does not know
+            torch.manual_seed(spec.seed)  # for layers that the recipe's init does not know
             self.model = build_model(model_spec(spec))
-        initialise(self.model, self.recipe, spec["seed"])
+        initialise(self.model, self.recipe, spec.seed)
         for path in start:
-            start_from(self.model, path, trusted_arch=spec["model"]["arch"])
+            start_from(self.model, path, trusted_arch=spec.model.arch)
         self.model.to(device, memory_format=torch.channels_last).train()
-        self.progress = Progress(precision=native_precision(self.recipe["precision"], device))
-        exact = self.recipe | {"precision": self.progress.precision}
+        self.progress = Progress(precision=native_precision(self.recipe.precision, device))
+        exact = self.recipe.changed(precision=self.progress.precision)
         self.step = TrainingStep(self.model, exact, self.group.size)
         self.window: list[torch.Tensor] = []
         self.stopped_by: str | None = None
@@ -123,7 +124,7 @@ class Trainer:
         if self.group.is_main:
             self.check_lease()
             self.progress.window = [float(mse) for mse in self.window]
-            is_last = self.progress.step == self.recipe["steps"]
+            is_last = self.progress.step == self.recipe.steps
             self.checkpoint.save(self.step.state_dict(), self.progress, is_last=is_last)
 
     def train_step(self, number: int, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -139,7 +140,7 @@ class Trainer:
             The loss is not finite or explodes, or a signal or the end of the job's time asked to stop (after
             saving a checkpoint).
         """
-        steps = self.recipe["steps"]
+        steps = self.recipe.steps
         started = time.monotonic() - self.progress.seconds
         batches = Batches(self.crops, self.recipe, rank=self.group.rank, processes=self.group.size)
         on_gpu = is_gpu(self.device)
@@ -173,9 +174,9 @@ class Trainer:
 
     def _is_due(self, key: str) -> bool:
         """Whether this step is one of those a key of the recipe asks for; the last step always is."""
-        every = self.recipe[key]
+        every = getattr(self.recipe, key)
         return every is not None and (
-            self.progress.step % every == 0 or self.progress.step == self.recipe["steps"]
+            self.progress.step % every == 0 or self.progress.step == self.recipe.steps
         )
 
     def log(self) -> dict[str, float]:
@@ -191,7 +192,7 @@ class Trainer:
         if not math.isfinite(mse) or mse > LARGEST_LOSS:
             raise Diverged(
                 f"loss is {mse:g} squared grey levels at step {step}: training diverged; lower the recipe's "
-                f"learning_rate ({self.recipe['learning_rate']:g}), or set clip_norm or head_scale"
+                f"learning_rate ({self.recipe.learning_rate:g}), or set clip_norm or head_scale"
             )
         before = rows[-1]["seconds"] if rows else 0.0
         row = {
@@ -212,7 +213,7 @@ class Trainer:
     def validate(self) -> float:
         """Measure PSNR-Y (dB) on the validation set; the best weights so far are kept."""
         lr, hr = self.validation
-        frames = self.recipe["validate_frames"]
+        frames = self.recipe.validate_frames
         psnr = validate(self.step.result, lr, hr, frames=frames, group=self.group)
         if self.progress.best is None or psnr > self.progress.best["psnr"]:
             self.progress.best = {"step": self.progress.step, "psnr": psnr}
@@ -238,7 +239,7 @@ class Trainer:
         TrainingError
             It has stopped.
         """
-        if self.progress.step == self.recipe["steps"]:
+        if self.progress.step == self.recipe.steps:
             return
         if self.stopped_by is None and time.time() > self.stop_at:
             self.stopped_by = "its walltime"
@@ -251,7 +252,7 @@ class Trainer:
             self.group.barrier()  # torchrun kills the others 30 s after the first one has left
             raise TrainingError(
                 f"stopped by {self.stopped_by or 'another process'} at step {self.progress.step} of "
-                f"{self.recipe['steps']}; the same command goes on from there"
+                f"{self.recipe.steps}; the same command goes on from there"
             )
 
 
@@ -273,15 +274,15 @@ def event_log(folder: Path, first_step: int, is_main: bool) -> Iterator[Callable
         yield add
 
 
-def model_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """Specification of the model that a training builds: its catalogue entry, on the recipe's input range."""
-    return {**spec["model"], "input_range": spec["recipe"]["input_range"]}
+def model_spec(spec: Training) -> dict[str, Any]:
+    """Plain form of the model that a training builds: its entry, on the recipe's input range."""
+    return {**spec.model.dump(), "input_range": spec.recipe.input_range}
 
 
-def weights_metadata(spec: dict[str, Any]) -> dict[str, Any]:
+def weights_metadata(spec: Training) -> dict[str, Any]:
     """Say what the weights of a training are."""
-    start = spec.get("start_from", {})
+    start = spec.start_from.dump() if spec.start_from else {}
     source = "trained by rlsp" + "".join(
         f", from {key} {start[key]}" for key in ("run", "sha256") if key in start
     )
-    return {"model": model_spec(spec), "degradation": spec["degradation"], "source": source}
+    return {"model": model_spec(spec), "degradation": spec.degradation.dump(), "source": source}

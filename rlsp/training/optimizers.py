@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlsp.config.specs.recipes import Recipe
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
 
@@ -14,7 +15,7 @@ ADAM_EXECUTION = ("lr", "fused", "capturable")
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], recipe: dict[str, Any], *, is_recorded: bool
+    parameters: list[nn.Parameter], recipe: Recipe, *, is_recorded: bool
 ) -> torch.optim.Optimizer:
     """Build the optimiser of a recipe.
 
@@ -22,7 +23,7 @@ def make_optimizer(
     ----------
     parameters : list of Parameter
         What it changes, on its device.
-    recipe : dict
+    recipe : Recipe
         ``optimizer``: "adam" (Kingma and Ba 2015; decays of the moments 0.9 and 0.999) or "soap" (Vyas et al. 2025:
         Adam in the eigenbasis of Shampoo's preconditioner, of each axis of a kernel; decays 0.95, basis renewed
         every 10 steps, no weight decay), and ``learning_rate``.
@@ -34,8 +35,8 @@ def make_optimizer(
     ConfigError
         SOAP was asked for and its package is not installed.
     """
-    rate: Any = recipe["learning_rate"]
-    if recipe["optimizer"] == "adam":
+    rate: Any = recipe.learning_rate
+    if recipe.optimizer == "adam":
         if is_recorded:  # a recorded graph reads the rate from a tensor
             rate = torch.tensor(float(rate), device=parameters[0].device)
         return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=is_recorded)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rlsp.clock import GpuTimer
-from rlsp.config.architectures import PASSES
+from rlsp.config.constants import PASSES
+from rlsp.config.specs.runs import Training
 from rlsp.data.images import read_png, write_png
 from rlsp.devices import claim_device, describe_device, is_gpu, native_precision, warn_if_emulated
 from rlsp.models import build_model
@@ -101,7 +102,7 @@ def _synchronise(device: str) -> None:
 
 
 def measure_rates(
-    trainings: list[tuple[str, dict[str, Any], list[Path], list[Path]]],
+    trainings: list[tuple[str, Training, list[Path], list[Path]]],
     *,
     device: str,
     workers: int,
@@ -117,8 +118,8 @@ def measure_rates(
 
     Parameters
     ----------
-    trainings : list of (str, dict, list of Path, list of Path)
-        Name of the model, specification as :class:`rlsp.training.TrainingJob` takes it, manifests of HR and of LR.
+    trainings : list of (str, Training, list of Path, list of Path)
+        Name of the model, what decides its weights, manifests of HR and of LR.
     device : str
         "auto", "cpu" or "cuda".
     workers, resident
@@ -139,8 +140,8 @@ def measure_rates(
     torch.set_flush_denormal(True)
     with claim_device(device) as where, tempfile.TemporaryDirectory() as scratch:
         for number, (name, spec, hr, lr) in enumerate(trainings):
-            spec = {**spec, "recipe": {**spec["recipe"], "steps": ENDLESS}}
-            torch.set_num_threads(spec["recipe"]["threads"])
+            spec = spec.changed(recipe=spec.recipe.changed(steps=ENDLESS))
+            torch.set_num_threads(spec.recipe.threads)
             crops = make_crops(spec, open_sets(lr, None), open_sets(hr, None))
             loops = [
                 plain_loop(spec, crops, Path(scratch) / str(number), where),
@@ -161,21 +162,20 @@ def measure_rates(
             yield rows
 
 
-def gmac_per_step(spec: dict[str, Any]) -> float:
+def gmac_per_step(spec: Training) -> float:
     """Count a step's multiply-accumulates in thousand millions, forward and backward, at the recipe's first batch."""
-    recipe = spec["recipe"]
+    recipe = spec.recipe
     size, frames = batch_shape(0, recipe)
-    macs = count_macs(model_spec(spec), (recipe["crop"], recipe["crop"]))
+    macs = count_macs(model_spec(spec), (recipe.crop, recipe.crop))
     return PASSES * macs * size * frames / 1e9
 
 
-def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers: int, resident: str) -> Loop:
+def own_loop(spec: Training, crops: TrainingCrops, device: str, *, workers: int, resident: str) -> Loop:
     """Set up this package's loop, as :class:`rlsp.training.Trainer` does."""
-    recipe = spec["recipe"]
-    recipe = recipe | {"precision": native_precision(recipe["precision"], device)}
-    warn_if_emulated(recipe["precision"], device)
+    recipe = spec.recipe.changed(precision=native_precision(spec.recipe.precision, device))
+    warn_if_emulated(recipe.precision, device)
     model = build_model(model_spec(spec))
-    initialise(model, recipe, spec["seed"])
+    initialise(model, recipe, spec.seed)
     step = TrainingStep(model.to(device, memory_format=torch.channels_last).train(), recipe)
     is_placed = is_resident(crops, resident, device)
     crops = ResidentCrops(crops, device) if is_placed else crops
@@ -184,32 +184,32 @@ def own_loop(spec: dict[str, Any], crops: TrainingCrops, device: str, *, workers
         Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and is_gpu(device)
     )
     facts = {
-        **{key: recipe[key] for key in ("precision", "execution", "batch", "crop", "frames")},
+        **{key: getattr(recipe, key) for key in ("precision", "execution", "batch", "crop", "frames")},
         "loop": "rlsp", "workers": workers, "resident": is_placed,
     }  # fmt: skip
-    return Loop(batches, lambda lr, hr: step(lr, hr, recipe["learning_rate"]), facts, warmup=GRAPH_WARMUP + 2)
+    return Loop(batches, lambda lr, hr: step(lr, hr, recipe.learning_rate), facts, warmup=GRAPH_WARMUP + 2)
 
 
-def plain_loop(spec: dict[str, Any], crops: TrainingCrops, folder: Path, device: str) -> Loop:
+def plain_loop(spec: Training, crops: TrainingCrops, folder: Path, device: str) -> Loop:
     """Set up the loop that one writes first, on some of the clips written as PNG files."""
-    recipe = spec["recipe"]
+    recipe = spec.recipe
     model = build_model(model_spec(spec))
-    initialise(model, recipe, spec["seed"])
+    initialise(model, recipe, spec.seed)
     model.to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe["learning_rate"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     files = png_crops(crops, folder)
 
     def step(lr: Tensor, hr: Tensor) -> Tensor:
         optimizer.zero_grad()
         mse = model.loss(lr.to(device).float().contiguous(), hr.to(device).float().contiguous())
-        (mse * (recipe["input_range"] / 255) ** 2).backward()
-        if recipe["clip_norm"] is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip_norm"])
+        (mse * (recipe.input_range / 255) ** 2).backward()
+        if recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
         return mse.detach()
 
     facts = {
-        **{key: recipe[key] for key in ("batch", "crop", "frames")},
+        **{key: getattr(recipe, key) for key in ("batch", "crop", "frames")},
         "loop": "plain", "precision": "fp32", "execution": "eager", "workers": 0, "resident": False,
     }  # fmt: skip
     return Loop(read_batches(Batches(files, recipe), 0), step, facts, warmup=1)

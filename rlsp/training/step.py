@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rlsp.config.recipes import complete
+from rlsp.config.specs.recipes import Recipe
 from rlsp.devices import is_out_of_memory, keep_compiled_code_apart, record_graph
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
@@ -33,26 +33,26 @@ DEFERRED_PIXELS = 32768
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def learning_rate_at(step: int, recipe: dict[str, Any]) -> float:
+def learning_rate_at(step: int, recipe: Recipe) -> float:
     """Learning rate of one step (counted from 0): linear warm-up, then constant or half a cosine to 0."""
-    warmup = round(recipe["warmup"] * recipe["steps"])
+    warmup = round(recipe.warmup * recipe.steps)
     if step < warmup:
-        return recipe["learning_rate"] * (step + 1) / warmup
-    if recipe["schedule"] == "constant":
-        return recipe["learning_rate"]
-    done = (step - warmup) / max(1, recipe["steps"] - warmup)
-    return recipe["learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
+        return recipe.learning_rate * (step + 1) / warmup
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    done = (step - warmup) / max(1, recipe.steps - warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def initialise(model: VideoModel, recipe: dict[str, Any], seed: int) -> None:
+def initialise(model: VideoModel, recipe: Recipe, seed: int) -> None:
     """Draw the first weights: ``init``, zero biases, the output scaled by ``head_scale``, ``carry_scale``."""
-    initialise_weights(model, recipe["init"], torch.Generator().manual_seed(seed))
-    if recipe["head_scale"] != 1:
+    initialise_weights(model, recipe.init, torch.Generator().manual_seed(seed))
+    if recipe.head_scale != 1:
         try:
-            model.scale_output(recipe["head_scale"])
+            model.scale_output(recipe.head_scale)
         except NotImplementedError as error:
             raise ConfigError(f"head_scale: expected 1, as {error}") from error
-    draw_scaled(model, complete(recipe)["carry_scale"])
+    draw_scaled(model, recipe.carry_scale)
 
 
 class Objective(nn.Module):
@@ -83,8 +83,8 @@ class TrainingStep:
     ----------
     model : VideoModel
         The model, on its device.
-    recipe : dict
-        ``learning_rate``, ``clip_norm``, ``input_range``, ``precision``, ``execution``, ``ema``, ...
+    recipe : Recipe
+        How it is trained; its ``precision`` is an exact one.
     processes : int
         Processes that share the batch; above 1 their gradients are averaged (DDP).
 
@@ -94,33 +94,33 @@ class TrainingStep:
         A CUDA graph was asked for with several processes, or the model normalises over the batch that they share.
     """
 
-    def __init__(self, model: VideoModel, recipe: dict[str, Any], processes: int = 1) -> None:
-        self.model, self.recipe = model, complete(recipe)
+    def __init__(self, model: VideoModel, recipe: Recipe, processes: int = 1) -> None:
+        self.model, self.recipe = model, recipe
         self.device = next(model.parameters()).device
         on_gpu = self.device.type == "cuda"
-        self.is_graph = recipe["execution"] == "graph" and on_gpu
+        self.is_graph = recipe.execution == "graph" and on_gpu
         if self.is_graph and processes > 1:
             raise ConfigError("execution: expected eager or compile with several processes, got graph")
         if processes > 1 and any(isinstance(module, BATCH_NORMS) for module in model.modules()):
             raise ConfigError(
                 f"processes: expected 1, as {type(model).__name__} normalises over the batch, got {processes}"
             )
-        self._loss = objective = Objective(model, recipe["precision"])
+        self._loss = objective = Objective(model, recipe.precision)
         if processes > 1:
             objective = DistributedDataParallel(objective, device_ids=[self.device] if on_gpu else None)
-        if recipe["execution"] == "compile":
+        if recipe.execution == "compile":
             keep_compiled_code_apart()
             objective = torch.compile(objective)
         self.objective: nn.Module = objective
-        self.scaled = ScaledInputs(model, self.recipe["carry_scale"])
+        self.scaled = ScaledInputs(model, self.recipe.carry_scale)
         self.parameters = self.scaled.parameters(model)
         self.optimizer = make_optimizer(self.parameters, self.recipe, is_recorded=self.is_graph)
         # of the two only Adam can be recorded with the rest of a step
-        self._is_recorded_whole = self.is_graph and self.recipe["optimizer"] == "adam"
-        self.average = MovingAverage(model, recipe["ema"]) if recipe["ema"] is not None else None
+        self._is_recorded_whole = self.is_graph and self.recipe.optimizer == "adam"
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema is not None else None
         # Fewer and larger kernels have to pay for the copies; DDP and torch.compile have ways of their own.
-        is_deferred = on_gpu and processes == 1 and recipe["execution"] != "compile"
-        is_deferred = is_deferred and recipe["batch"] * recipe["crop"] ** 2 <= DEFERRED_PIXELS
+        is_deferred = on_gpu and processes == 1 and recipe.execution != "compile"
+        is_deferred = is_deferred and recipe.batch * recipe.crop**2 <= DEFERRED_PIXELS
         self._convolutions: Any = DeferredGradients(model) if is_deferred else contextlib.nullcontext()
         self._graphs: dict[tuple[torch.Size, torch.Size], _RecordedStep] = {}
 
@@ -163,14 +163,14 @@ class TrainingStep:
         with self._convolutions as convolutions:
             mse = self.objective(lr, hr)
         # The loss is taken in the units of input_range, which is what clip_norm refers to.
-        loss = mse * (self.recipe["input_range"] / 255) ** 2
+        loss = mse * (self.recipe.input_range / 255) ** 2
         if convolutions is not None:
             convolutions.backward(loss)
         else:
             loss.backward()
         self.scaled.take_gradient()
-        if self.recipe["clip_norm"] is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.recipe["clip_norm"])
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         if self._is_recorded_whole:
             self._update()
         return mse.detach()

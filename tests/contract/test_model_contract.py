@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from made_models import SPECS, noise, small
-from made_trainings import RECIPE
+from made_trainings import make_spec
 
-from rlsp.config.architectures import ARCHITECTURES
+from rlsp.config.specs.models import BUILT, parse_model
 from rlsp.devices import matrix_precision
 from rlsp.errors import ConfigError
 from rlsp.inference.restorer import Restorer
@@ -34,7 +34,7 @@ def stepped(model, frames):
 
 
 def test_every_architecture_is_here():
-    assert {spec["arch"] for spec in SPECS.values()} >= set(ARCHITECTURES)
+    assert {spec["arch"] for spec in SPECS.values()} >= set(BUILT)
 
 
 @every_model
@@ -98,12 +98,12 @@ def test_the_same_seed_trains_the_same_weights(name, tmp_path):
     hr = {"a": noise(9, 32, 32, n=1)[0].movedim(1, -1).numpy().astype(np.uint8)}
     lr = {"a": hr["a"][:, ::4, ::4].copy()}
     head_scale = 1 if name == "own" else 0.1
-    recipe = {**RECIPE, "steps": 2, "head_scale": head_scale, "context": "replicate"}
+    spec = make_spec(steps=2, head_scale=head_scale, context="replicate")
     trained = []
     for seed in (0, 0, 1):
-        spec = {"model": {**SPECS[name], "scale": 4}, "recipe": recipe, "degradation": {}, "seed": seed}
         crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=3, seed=seed)
-        trainer = Trainer(spec, crops, tmp_path / str(len(trained)), "cpu")
+        of_model = spec.changed(model=parse_model(SPECS[name]), seed=seed)
+        trainer = Trainer(of_model, crops, tmp_path / str(len(trained)), "cpu")
         trainer.run()
         trained.append(torch.cat([parameter.flatten() for parameter in trainer.model.parameters()]))
     assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from tool import load_tool
 
-from rlsp.config.schema import ROOT
 from rlsp.data.images import read_png, write_png
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.slow
 STUDY = "tests/studies/tiny.yaml"

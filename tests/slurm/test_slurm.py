@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).with_name("one-node.sh")

@@ -19,13 +19,16 @@ from made_archives import download_entry, made_clips, official_lr, png, write_ar
 
 from rlsp.config import datasets
 from rlsp.config.datasets import archive_clips
-from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.needs import needed_downloads
+from rlsp.config.specs.datasets import parse_dataset
 from rlsp.config.study import Study
+from rlsp.config.study_files import read_config
 from rlsp.data import archives, clips, packing, sources
 from rlsp.data import official_lr as comparison
 from rlsp.errors import ConfigError, DataError, DownloadError
 from rlsp.files import write_json
 from rlsp.planning import space
+from rlsp.shipped import ROOT
 
 FOLDER = "train/train_sharp/{clip}/"
 SPEC = {
@@ -55,8 +58,8 @@ def note(path):
 
 
 def pack(folder, spec=SPEC, workers=2):
-    manifest, downloads = folder / "out/manifest.json", {"made": folder / "made/manifest.json"}
-    packing.pack_dataset("set", spec, manifest, downloads=downloads, scale=4, workers=workers)
+    manifest, source = folder / "out/manifest.json", folder / "made/made.zip"
+    packing.pack_dataset("set", spec, manifest, source=source, workers=workers)
     return clips.read_manifest(manifest), clips.open_clips(manifest)
 
 
@@ -157,10 +160,8 @@ def small_disk(tmp_path):
 def test_full_disk_keeps_finished_clips(tmp_path, small_disk):
     write_archive(tmp_path / "made/made.zip", made_clips(frames=4, size=(64, 64)))
     note(tmp_path / "made/made.zip")
-    manifest, downloads = small_disk / "out/manifest.json", {"made": tmp_path / "made/manifest.json"}
-    pack_again = functools.partial(
-        packing.pack_dataset, "set", SPEC, manifest, downloads=downloads, scale=4, workers=1
-    )
+    manifest, source = small_disk / "out/manifest.json", tmp_path / "made/made.zip"
+    pack_again = functools.partial(packing.pack_dataset, "set", SPEC, manifest, source=source, workers=1)
     with pytest.raises(DataError, match=r"003.npy: cannot be written: No space left.*next run goes on"):
         pack_again()
     first = (small_disk / "out/000.npy").stat().st_ino
@@ -349,14 +350,18 @@ def test_files_that_are_no_archives(tmp_path, archive):
 )
 def test_lists_of_clips_that_are_wrong(clip_list, leave_out, message):
     with pytest.raises(ConfigError, match=message):
-        archive_clips({"clips": clip_list, "leave_out": leave_out})
+        archive_clips(parse_dataset({**SPEC, "clips": clip_list, "leave_out": leave_out}))
+
+
+def shared(*specs):
+    return datasets.overlap({}, *map(parse_dataset, specs))
 
 
 def test_a_clip_may_not_be_trained_and_tested_on():
     test = {**SPEC, "clips": ["001", "003"], "leave_out": []}
-    assert datasets.overlap(SPEC, test) == "made train/train_sharp/003/"
-    assert datasets.overlap({**SPEC, "leave_out": ["001", "003"]}, test) is None
-    assert datasets.overlap(SPEC, {**test, "download": "other"}) is None
+    assert shared(SPEC, test) == "made train/train_sharp/003/"
+    assert shared({**SPEC, "leave_out": ["001", "003"]}, test) is None
+    assert shared(SPEC, {**test, "download": "other"}) is None
 
 
 # ---- REDS in the catalogue
@@ -373,27 +378,36 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module")
 def catalogue():
-    return fill_defaults(read_config(ROOT / "config" / "demo.yaml"))
+    return Study.from_file(ROOT / "config" / "demo.yaml").spec
 
 
 def test_archives_of_reds_are_the_published_ones(catalogue):
-    found = {spec["file"]: spec for spec in catalogue["downloads"].values() if spec["kind"] == "archive"}
-    assert {file: (spec["bytes"], spec["sha256"]) for file, spec in found.items()} == PUBLISHED
+    found = {spec.file: spec for spec in catalogue.downloads.values() if spec.kind == "archive"}
+    assert {file: (spec.bytes, spec.sha256) for file, spec in found.items()} == PUBLISHED
     for file, spec in found.items():
         assert all(url.startswith("https://") and url.endswith(f"/REDS/{file}") or f"/{file}" in url
-                   for url in spec["urls"])  # fmt: skip
-        assert "62dc25d16e6f43d2214f1b365023abda86f7a0ae" in spec["urls"][0]
-        assert spec["licence"] == "CC BY 4.0"
+                   for url in spec.urls)  # fmt: skip
+        assert "62dc25d16e6f43d2214f1b365023abda86f7a0ae" in spec.urls[0]
+        assert spec.licence == "CC BY 4.0"
+
+
+def test_a_mirror_of_hugging_face_is_honoured(catalogue, monkeypatch):
+    spec = catalogue.downloads["reds-val-sharp"]
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert list(archives.archive_urls("reds-val-sharp", spec)) == list(spec.urls)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    hub, other = archives.archive_urls("reds-val-sharp", spec)
+    assert hub.startswith("https://hub.example/datasets/snah/REDS/resolve/") and other == spec.urls[1]
 
 
 def test_split_of_reds(catalogue):
-    sets = {name: archive_clips(catalogue["datasets"][name]) for name in ("reds-train", "reds4", "reds-val")}
+    sets = {name: archive_clips(catalogue.datasets[name]) for name in ("reds-train", "reds4", "reds-val")}
     assert sets["reds4"] == ["000", "011", "015", "020"]
     assert len(sets["reds-train"]) == 236 and len(sets["reds-val"]) == 30
     assert sorted(sets["reds-train"] + sets["reds4"]) == [f"{number:03d}" for number in range(240)]
     pairs = [("reds-train", "reds4"), ("reds-train", "reds-val"), ("reds4", "reds-val")]
     for pair in pairs:
-        assert datasets.overlap(*(catalogue["datasets"][name] for name in pair)) is None
+        assert datasets.overlap({}, *(catalogue.datasets[name] for name in pair)) is None
 
 
 def reds_study(tmp_path, **changes):
@@ -466,10 +480,10 @@ def test_what_is_there_is_not_needed_again(tmp_path):
     part.write_bytes(bytes(976))
     assert space.space_needed(study)["archives"] == 34261573000
     for dataset in ("reds-train", "reds4"):
-        for manifest in study.packing_steps(dataset):
+        for manifest in (study.unpacked(dataset), study.clips(dataset)):
             manifest.parent.mkdir(parents=True, exist_ok=True)
             manifest.write_text("{}")
-    assert study.missing_downloads() == [] and study.needed_downloads() == ["reds-train-sharp"]
+    assert needed_downloads(study, missing=True) == [] and needed_downloads(study) == ["reds-train-sharp"]
     assert space.space_needed(study)["archives"] == space.space_needed(study)["clips"] == 0
 
 

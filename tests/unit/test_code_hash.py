@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from rlsp import provenance
-from rlsp.config.schema import ROOT
 from rlsp.provenance import code_hash, imported_modules
+from rlsp.shipped import ROOT
 
 # What the rules of the workflow hash.
 RULES = {
@@ -128,3 +128,8 @@ def test_the_rules_of_the_workflow_name_modules_that_there_are():
     named = {name for call in calls for name in re.findall(r'"([\w.]+)"', call)}
     assert len(calls) >= 14 and {roots[0] for roots in RULES.values()} <= named
     assert all(name in imported_modules(name) and provenance._own_file(name) for name in named)
+
+
+def test_lr_clips_are_not_made_again_for_nothing():
+    """Code of the same arithmetic gets the hash of before; where the arithmetic changes, the entry goes."""
+    assert provenance.code_hash("rlsp.data.degradation") in provenance.KEPT.values()

@@ -1,12 +1,18 @@
 import copy
+import json
 
 import pytest
 import yaml
 
-from rlsp.config.checks import neighbours
-from rlsp.config.schema import CATALOGUE, ROOT, fill_defaults, read_config
-from rlsp.config.study import Study, check_owner, record_owner, study_files
+from rlsp.config.keys import json_schema
+from rlsp.config.resources import gpus, places, training_gpus, training_threads
+from rlsp.config.specs.models import parse_model
+from rlsp.config.specs.study import StudySpec
+from rlsp.config.study import Study
+from rlsp.config.study_files import CATALOGUE, check_owner, read_config, record_owner, study_files
 from rlsp.errors import ConfigError
+from rlsp.files import state_of_folders
+from rlsp.shipped import ROOT
 
 
 @pytest.fixture
@@ -93,6 +99,67 @@ def changed(config, path, value):
         ),
         (["recipes", "demo", "learning_rate"], float("nan"), "learning_rate: expected a finite number"),
         (["datasets", "city-test", "download"], "town", "datasets.city-test.download: unknown name 'town'"),
+        (["models", "rlsp-3-16", "layers"], 1, "models.rlsp-3-16.layers: expected a minimum of 2, got 1"),
+        (["models", "rlsp-3-16", "adjacent"], "no", "models.rlsp-3-16.adjacent: expected boolean, got 'no'"),
+        (["models", "rlsp-3-16", "filters"], 1e300, "filters: expected a maximum of 65536"),
+        (["models", "rlsp-3-16", "filters"], 16.5, "filters: expected integer, got 16.5"),
+        (["models", "rlsp-3-16", "filters"], float("inf"), "filters: expected a finite number, got inf"),
+        (["models", "rlsp-3-16"], [1], r"models.rlsp-3-16: expected object, got \[1\]"),
+        (
+            ["models", "rlsp-3-16", "arch"],
+            ["rlsp"],
+            r"models.rlsp-3-16.arch: expected string, got \['rlsp'\]",
+        ),
+        (["recipes", "demo", "augment"], ["flip", "turn"], "augment.1: expected one of flip, .*got 'turn'"),
+        (["recipes", "demo", "augment"], ["flip", "flip"], "recipes.demo.augment: expected each once"),
+        (
+            ["recipes", "demo", "long_clips"],
+            {"after": 2, "frames": 9, "batch": 1},
+            "after: expected a maximum of 1",
+        ),
+        (["recipes", "demo", "threads"], 10**6, "recipes.demo.threads: expected a maximum of 1024"),
+        (
+            ["recipes", "demo", "keep"],
+            "best",
+            "recipes.demo.keep: expected last, as the recipe does not validate",
+        ),
+        (
+            ["degradations", "gaussian", "kind"],
+            "gausian",
+            "degradations.gaussian.kind: expected one of bicubic, gaussian",
+        ),
+        (["degradations", "gaussian", "rounding"], 1, "rounding: expected one of rint, truncate, got 1"),
+        (["downloads", "city", "sha256"], "00", "downloads.city.sha256: text '00' does not fit"),
+        (["downloads", "vid4", "kind"], None, "downloads.vid4.kind: (missing|expected one of)"),
+        (["datasets", "city-test", "shots"], {"a": [5]}, "datasets.city-test.shots.a: expected"),
+        (
+            ["datasets", "moves-test", "seed"],
+            2**40,
+            "datasets.moves-test.seed: expected a maximum of 4294967295",
+        ),
+        (
+            ["datasets", "own"],
+            {"source": "folder", "path": "a\0b"},
+            "datasets.own.path: .*without control characters",
+        ),
+        (["datasets", "reds4", "clips"], ["0000000-9999999"], "reds4.clips: expected at most 100000 clips"),
+        (["protocols", "crop8-all-frame", "trim"], [1], "protocols.crop8-all-frame.trim: expected"),
+        (["protocols", "crop8-all-frame", "chanel"], "y", "chanel: unknown key; did you mean channel"),
+        (["runs", 0, "models"], [], "runs.0.models: expected at least 1 entries"),
+        (
+            ["runs", 1],
+            {"interpolation": "nearest", "degradations": ["gaussian"]},
+            "interpolation: expected one of bicubic",
+        ),
+        (["runs", 1], "bicubic", "runs.1: expected object, got 'bicubic'"),
+        (["runs"], [], "runs: expected at least 1 entries"),
+        (["data_root"], "", "data_root: expected 1 to 4096 characters"),
+        (
+            ["datasets", "moves-tets"],
+            {"frames": 9},
+            "moves-tets.source: missing; did you mean datasets.moves-test",
+        ),
+        (["device"], "gpu", "device: expected one of auto, cpu, cuda, got 'gpu'"),
     ],
 )
 def test_each_mistake_is_one_line_that_names_the_key(demo, path, value, message):
@@ -134,15 +201,15 @@ def test_runs_from_elsewhere(demo):
     assert str(study.weights("tuned.gaussian")) == "my/model.safetensors"
 
 
-def test_defaults_come_from_the_schema_at_every_depth(demo):
-    config = fill_defaults(demo)
-    assert config["scale"] == 4
-    assert config["score"]["crops"] == [0, 8]
-    assert config["recipes"]["paper"]["schedule"] == "constant"
-    assert config["degradations"]["gaussian"]["truncate"] == 4.0
-    assert config["models"]["rlsp-7-64"]["output"] == "y"
-    assert config["datasets"]["moves-test"]["pan"] == [1.0, 0.25]
-    assert config["runs"][0]["seeds"] == [0]
+def test_defaults_come_from_the_specs_at_every_depth(demo):
+    spec = StudySpec.read(demo)
+    assert spec.scale == 4
+    assert spec.score.crops == (0, 8)
+    assert spec.recipes["paper"].schedule == "constant"
+    assert spec.degradations["gaussian"].truncate == 4.0
+    assert spec.models["rlsp-7-64"].output == "y"
+    assert spec.datasets["moves-test"].pan == (1.0, 0.25)
+    assert spec.runs[0].seeds == (0,)
 
 
 def test_a_training_depends_on_its_own_entries_only(demo):
@@ -158,21 +225,21 @@ def test_a_training_depends_on_its_own_entries_only(demo):
 
 def test_paper_recipe_is_the_papers(demo):
     """Batch, length, crop, rate and steps are those of the released train.py."""
-    recipe = fill_defaults(demo)["recipes"]["paper"]
+    recipe = StudySpec.read(demo).recipes["paper"]
     expected = {"steps": 10**6, "batch": 4, "crop": 64, "frames": 10, "learning_rate": 0.0001, "schedule": "constant",
                 "init": "glorot-uniform", "input_range": 255, "clip_norm": None, "context": "real"}  # fmt: skip
-    assert {key: recipe[key] for key in expected} == expected
+    assert {key: getattr(recipe, key) for key in expected} == expected
 
 
 def test_neighbours_are_those_of_the_built_models(demo):
     from rlsp.models import build_model
 
-    frames_only = {"arch": "rlsp", "layers": 2, "filters": 4, "adjacent": False}
-    for spec in [*fill_defaults(demo)["models"].values(), frames_only]:
-        small = {**spec, "filters": 4, **({"layers": 10} if spec["arch"] == "duf" else {})}
+    frames_only = parse_model({"arch": "rlsp", "layers": 2, "filters": 4, "adjacent": False})
+    for spec in [*StudySpec.read(demo).models.values(), frames_only]:
+        small = spec.changed(filters=4, **({"layers": 10} if spec.arch == "duf" else {}))
         model = build_model(small)
-        assert neighbours(spec) == (model.look_behind, model.look_ahead), spec
-    assert neighbours({"arch": "my.module:Model"}) == (0, 0)
+        assert spec.neighbours == (model.look_behind, model.look_ahead), spec
+    assert parse_model({"arch": "my.module:Model"}).neighbours == (0, 0)
 
 
 @pytest.mark.parametrize(("model", "longest"), [("rlsp-7-64", 14), ("frvsr-3-64", 16), ("duf-16l", 10)])
@@ -192,12 +259,13 @@ def test_peers_are_trainable_by_their_recipes(demo):
         for arch, size in (("frvsr", "10-128"), ("duf", "52l"))
     ])  # fmt: skip
     config = changed(changed(config, ["ablation"], []), ["reference_model"], None)
-    study = Study(changed(config, ["datasets", "mine"], {"source": "folder", "path": "my/clips"}))
+    config = changed(config, ["datasets", "mine"], {"source": "folder", "path": "my/clips"})
+    study = Study(config)
     spec = study.training("duf-52l.gaussian.s0")
-    assert (spec["model"]["border"], spec["recipe"]["init"]) == (0, "he-normal")
-    assert study.training("frvsr-10-128.gaussian.s0")["model"]["max_flow"] == 24
+    assert (spec.model.border, spec.recipe.init) == (0, "he-normal")
+    assert study.training("frvsr-10-128.gaussian.s0").model.max_flow == 24
     with pytest.raises(ConfigError, match="scale: expected 2, 4 or 8, as frvsr-10-128 doubles sizes, got 3"):
-        Study(changed(study.config, ["scale"], 3))
+        Study(changed(config, ["scale"], 3))
 
 
 def test_models_can_be_left_out_of_the_timing(demo):
@@ -210,9 +278,8 @@ def test_models_can_be_left_out_of_the_timing(demo):
 def test_models_without_runs_can_be_timed(demo):
     config = changed(demo, ["runtime"], {"also": ["frvsr-3-64"], "sweep": "rlsp-3-16"})
     assert set(Study(config).timed_models()) - set(Study(demo).timed_models()) == {"frvsr-3-64"}
-    assert Study(config).swept_model()["filters"] == 16
-    assert [path.name for path in Study(config).sweeps()] == ["cpu-sweep.csv"]
-    assert (Study(demo).swept_model(), Study(demo).sweeps()) == (None, [])
+    assert Study(config).spec.runtime.sweep == "rlsp-3-16" and Study(demo).spec.runtime.sweep is None
+    assert Study(config).runtime("sweep").name == "cpu-sweep.csv"
     released = Study.from_file(ROOT / "config" / "released.yaml")
     assert {"rlsp-7-256", "frvsr-10-128", "duf-16l", "duf-28l", "duf-52l"} <= set(released.timed_models())
 
@@ -239,17 +306,13 @@ def test_mistakes_about_timing_are_named(demo, changes, message):
 
 
 def test_runs_whose_precisions_are_compared_have_weights(demo):
-    config = changed(demo, ["precisions"], {"runs": ["rlsp-3-16.gaussian.s0"]})
-    compared = Study(config).compared_precisions()["rlsp-3-16.gaussian.s0"]
-    assert compared["weights"].endswith("model.safetensors")
-    assert set(compared["clips"]) == {"moves-test", "city-test"}
-    assert Study(demo).precisions() == [] and Study(config).precisions()[0].name == "precisions.csv"
+    Study(changed(demo, ["precisions"], {"runs": ["rlsp-3-16.gaussian.s0"]}))
     with pytest.raises(ConfigError, match="precisions.runs: unknown name 'bicubic.gaussian'"):
         Study(changed(demo, ["precisions"], {"runs": ["bicubic.gaussian"]}))
 
 
 def test_results_of_another_study_file_are_not_touched(demo, tmp_path):
-    study = Study(demo, results=tmp_path)
+    study = Study(demo, results=tmp_path).paths.results
     check_owner(study, ["config/demo.yaml"])
     record_owner(study, ["config/demo.yaml"])
     check_owner(study, ["config/demo.yaml"])
@@ -290,16 +353,15 @@ def test_every_study_file_is_valid_and_named_after_its_study(file):
     assert yaml.safe_load(file.read_text())["study"] == file.stem
 
 
-def test_a_changed_file_below_a_folder_is_seen(demo, tmp_path):
+def test_a_changed_file_below_a_folder_is_seen(tmp_path):
     """The time of a folder does not change when a picture in a sub-folder is written again."""
     picture = tmp_path / "clip" / "0.png"
     picture.parent.mkdir()
     picture.write_bytes(b"one")
-    study = Study(demo)
-    before = study.state_of_folders([tmp_path])
-    assert study.state_of_folders([tmp_path]) == before
+    before = state_of_folders([tmp_path])
+    assert state_of_folders([tmp_path]) == before
     picture.write_bytes(b"three")
-    assert study.state_of_folders([tmp_path]) != before
+    assert state_of_folders([tmp_path]) != before
 
 
 def test_sets_of_photographs_are_packed_from_their_folder(demo, tmp_path):
@@ -335,7 +397,7 @@ def test_interpolation_is_restored_on_the_cpu_in_fp32(demo):
     (bicubic,) = study.runs_of("interpolation")
     trained = study.runs_of("trained")[0].id
     asked = [
-        (study.restoring_device(run), study.restoring_precision(run), study.restoring_gpus(run))
+        (study.restoring_device(run), study.restoring_precision(run), gpus(study, run))
         for run in (bicubic.id, trained)
     ]
     assert asked == [("cpu", "fp32", 0), ("cuda", "tf32", 1)]
@@ -346,7 +408,7 @@ def test_interpolation_is_restored_on_the_cpu_in_fp32(demo):
 
 
 @pytest.mark.parametrize(
-    ("training", "batch", "places", "training_gpus", "gpus"),
+    ("training", "batch", "shared", "of_training", "alone"),
     [
         ({}, 4, 1, 1, 1),
         ({"runs_per_gpu": 3}, 4, 3, 1, 3),
@@ -356,12 +418,116 @@ def test_interpolation_is_restored_on_the_cpu_in_fp32(demo):
         ({"runs_per_gpu": 2, "processes": 2}, 4, 2, 4, 2),
     ],
 )
-def test_resources_count_places_on_gpus(training, batch, places, training_gpus, gpus):
+def test_resources_count_places_on_gpus(training, batch, shared, of_training, alone):
     """A job that wants a GPU alone asks for all places of it, a training for one."""
     config = read_config(ROOT / "config" / "demo.yaml")
     config = {**config, "device": "cuda", "training": training}
     config["recipes"]["demo"] |= {"batch": batch, "crop": 36}
     study = Study(config)
-    assert (study.places, study.training_gpus, study.gpus) == (places, training_gpus, gpus)
+    run = "rlsp-3-16.gaussian.s0"
+    assert (places(study), training_gpus(study, run), gpus(study)) == (shared, of_training, alone)
     cpu = Study({**config, "device": "cpu"})
-    assert (cpu.training_gpus, cpu.gpus) == (0, 0)
+    assert (training_gpus(cpu, run), gpus(cpu)) == (0, 0)
+    assert training_threads(study, run) == study.spec.training.processes
+
+
+def test_a_training_that_fills_a_gpu_asks_for_all_of_it(demo):
+    """Beside smaller ones that share one: it would wait inside its job for a lock on the whole GPU."""
+    large = {**demo["runs"][0], "models": ["rlsp-3-16"], "recipe": "large", "tag": "large"}
+    config = {**demo, "device": "cuda", "training": {"runs_per_gpu": "auto"}, "runs": [*demo["runs"], large]}
+    config = changed(config, ["recipes", "large"], {**demo["recipes"]["demo"], "batch": 256})
+    study = Study(config)
+    asked = [training_gpus(study, run) for run in ("rlsp-3-16.gaussian.s0", "rlsp-3-16.large.gaussian.s0")]
+    assert (places(study), asked) == (4, [1, 4])
+
+
+# ---- what is written in study files --------------------------------------------------------------------
+
+
+def plain(spec):
+    """Fields of a spec in the order that its plain form has them."""
+    return [name for name in type(spec).model_fields if name not in spec.LEFT_OUT]
+
+
+def test_plain_forms_have_a_fixed_order_whatever_the_order_in_the_file(demo):
+    """Snakemake compares params by their text."""
+    turned = copy.deepcopy(demo)
+    for section in ("models", "recipes", "datasets", "degradations"):
+        for name, entry in turned[section].items():
+            turned[section][name] = dict(reversed(entry.items()))
+    run = "frames-only.gaussian.s0"
+    assert repr(Study(turned).training(run).dump()) == repr(Study(demo).training(run).dump())
+    training = Study(demo).training(run)
+    assert list(training.recipe.changed(optimizer="adam", carry_scale=1).dump()) == plain(training.recipe)
+
+
+def test_keys_that_were_added_are_left_out_while_they_have_their_default(demo):
+    """So that no folder is renamed."""
+    explicit = changed(demo, ["recipes", "demo", "optimizer"], "adam")
+    explicit = changed(explicit, ["recipes", "demo", "carry_scale"], 1)
+    before = copy.deepcopy(explicit)
+    for key in ("optimizer", "carry_scale"):
+        del before["recipes"]["demo"][key]
+    run = "rlsp-3-16.gaussian.s0"
+    assert "optimizer" not in Study(explicit).training(run).dump()["recipe"]
+    assert Study(explicit).training_folder(run) == Study(before).training_folder(run)
+    assert Study(explicit).training_folder(run) != Study(demo).training_folder(run)
+
+
+def test_numbers_are_kept_as_they_are_written(demo):
+    """Hashes are made of their text: 255 and 255.0 are the same number in two folders."""
+    assert repr(StudySpec.read(demo).recipes["paper"].dump()["input_range"]) == "255"
+    assert repr(StudySpec.read(demo).degradations["bicubic"].dump()) == repr(
+        {"kind": "bicubic", "boundary": "symmetric", "round_between_passes": True, "scale": 4}
+    )
+
+
+def test_a_whole_number_may_be_written_as_a_float(demo):
+    recipe = StudySpec.read(changed(demo, ["recipes", "demo", "steps"], 1.5e3)).recipes["demo"]
+    assert repr(recipe.steps) == "1500"
+
+
+def test_what_a_study_fills_in_is_no_key_of_a_file(demo):
+    for path, value in (
+        (["models", "rlsp-3-16", "scale"], 2),
+        (["degradations", "gaussian", "scale"], 2),
+        (["datasets", "city-test", "files"], "12345678"),
+        (["downloads", "vid4", "first_frames"], 3),
+    ):
+        with pytest.raises(ConfigError, match=f"{'.'.join(path)}: unknown key; "):
+            Study(changed(demo, path, value))
+
+
+def test_test_clips_do_not_leak_through_first_weights(demo):
+    """A run that begins with the weights of another has seen what that one has seen."""
+    base = {**demo["runs"][0], "models": ["rlsp-3-16"], "train_set": "moves-test", "test_sets": ["city-test"]}
+    warm = {**base, "train_set": "moves-train", "test_sets": ["moves-test"], "tag": "warm"}
+    warm["start_from"] = "rlsp-3-16.gaussian.s0"
+    config = {**demo, "runs": [base, warm], "ablation": [], "reference_model": None}
+    with pytest.raises(ConfigError, match=r"warm.*train set moves-test and test set moves-test share"):
+        Study(config)
+
+
+def test_clips_are_held_out_only_where_something_is_validated(demo):
+    config = changed(demo, ["runs", 0, "validation_clips"], 3)
+    with pytest.raises(ConfigError, match="validation_clips: expected a recipe that validates, demo has no"):
+        Study(config)
+
+
+def test_the_schema_for_editors_is_that_of_the_specs():
+    """And every file says where it is; `rlsp keys --schema` writes it."""
+    jsonschema = pytest.importorskip("jsonschema")
+    text = (ROOT / "config" / "study.schema.json").read_text()
+    assert text == json_schema()
+    check = jsonschema.Draft202012Validator(json.loads(text))
+    for file in (*STUDY_FILES, CATALOGUE):
+        assert file.read_text().startswith("# yaml-language-server: $schema=study.schema.json\n")
+        config = {"study": "any"} | yaml.safe_load(file.read_text())
+        assert not list(check.iter_errors(config))
+    for path, value in (
+        (["reicpes"], {}),
+        (["models", "rlsp-3-16", "filters"], "16"),
+        (["runs", 0, "seed"], 1),
+    ):
+        wrong = changed(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), path, value)
+        assert list(check.iter_errors(wrong)), path

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from made_degradations import BICUBIC, GAUSSIAN
-from made_trainings import RECIPE, made_clips
+from made_trainings import made_clips, make_recipe
 
 from rlsp.data.degradation import degrade, phase
 from rlsp.errors import DataError
@@ -170,7 +170,7 @@ def test_turned_round_what_lay_behind_lies_ahead():
 
 
 def test_long_clips_come_late():
-    recipe = {**RECIPE, "steps": 10, "long_clips": {"after": 0.7, "frames": 6, "batch": 1}}
+    recipe = make_recipe(steps=10, long_clips={"after": 0.7, "frames": 6, "batch": 1})
     assert [batch_shape(step, recipe) for step in (0, 6, 7, 9)] == [(2, 3), (2, 3), (1, 6), (1, 6)]
     lr, hr = Batches(make_crops(frames=6), recipe)[8]
     assert lr.shape[:2] == (1, 8)
@@ -178,7 +178,7 @@ def test_long_clips_come_late():
 
 
 def test_reading_ahead_changes_no_batch():
-    batches = Batches(make_crops(augment=AUGMENTATIONS), RECIPE)
+    batches = Batches(make_crops(augment=AUGMENTATIONS), make_recipe())
     here, ahead = (list(read_batches(batches, 5, workers=workers)) for workers in (0, 2))
     assert len(here) == len(ahead) == 12 - 5
     for one, other in zip(here, ahead, strict=True):
@@ -187,8 +187,8 @@ def test_reading_ahead_changes_no_batch():
 
 def test_processes_share_a_batch():
     crops = make_crops()
-    whole = Batches(crops, {**RECIPE, "batch": 4})[3]
-    shares = [Batches(crops, {**RECIPE, "batch": 4}, rank=rank, processes=2)[3] for rank in (0, 1)]
+    whole = Batches(crops, make_recipe(batch=4))[3]
+    shares = [Batches(crops, make_recipe(batch=4), rank=rank, processes=2)[3] for rank in (0, 1)]
     for index, part in enumerate(whole):
         assert torch.equal(part, torch.cat([share[index] for share in shares]))
 
@@ -217,5 +217,5 @@ def test_a_reader_that_dies_is_one_line():
         pytest.raises(DataError, match="reads training data ended unexpectedly") as caught,
         reader_errors(),
     ):
-        list(read_batches(Deadly(make_crops(), RECIPE), 0, workers=1))
+        list(read_batches(Deadly(make_crops(), make_recipe()), 0, workers=1))
     assert "\n" not in str(caught.value)

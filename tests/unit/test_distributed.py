@@ -8,11 +8,11 @@ import time
 
 import pytest
 import torch
-from made_trainings import make_spec, run_training
+from made_trainings import make_recipe, make_spec, run_training
 from safetensors.torch import load_file
 
-from rlsp.config.schema import ROOT
 from rlsp.errors import ConfigError, TrainingError
+from rlsp.shipped import ROOT
 from rlsp.training.distributed import check_shares, launch
 from rlsp.training.loop import STOP_EVERY
 
@@ -79,8 +79,8 @@ def test_a_killed_process_ends_the_others():
 
 def test_batch_that_cannot_be_shared():
     with pytest.raises(ConfigError, match="batch: expected a multiple of the 2 processes, got 3"):
-        check_shares(make_spec(batch=3)["recipe"], 2)
-    late = make_spec(batch=4, long_clips={"after": 0.5, "frames": 5, "batch": 1})["recipe"]
+        check_shares(make_recipe(batch=3), 2)
+    late = make_recipe(batch=4, long_clips={"after": 0.5, "frames": 5, "batch": 1})
     with pytest.raises(ConfigError, match="got 1"):
         check_shares(late, 2)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlsp.config.specs.models import parse_model
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
@@ -313,9 +314,9 @@ def test_weights_for_timing_are_set_in_every_layer():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"layers": 17}, "layers: expected an even number of at least 10, got 17"),
-        ({"layers": 8}, "at least 10, got 8"),
-        ({"filters": 0}, "filters: expected at least 1, got 0"),
+        ({"layers": 17}, "layers: expected a multiple of 2, got 17"),
+        ({"layers": 8}, "minimum of 10, got 8"),
+        ({"filters": 0}, "filters: expected a minimum of 1, got 0"),
         ({"blocks": 3}, "blocks"),
     ],
 )
@@ -339,8 +340,8 @@ def test_the_trainer_fits_a_clip(tmp_path, output, context):
     hr = [130 + 60 * np.sin((row + t) / 9 + color) * np.cos(column / 7) for t in range(7)]
     hr = {"a": np.stack(hr).astype(np.uint8)}
     lr = {"a": hr["a"][:, ::4, ::4].copy()}
-    recipe = {**RECIPE, "context": context}
-    spec = {"model": {**SMALL, "scale": 4, "output": output}, "recipe": recipe, "degradation": {}, "seed": 0}
+    spec = made_trainings.make_spec(**{**RECIPE, "context": context})
+    spec = spec.changed(model=parse_model({**SMALL, "output": output}))
     around = 3 if context == "real" else 0
     crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=1, behind=around, ahead=around, seed=0)
     trainer = Trainer(spec, crops, tmp_path, "cpu")

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from tool import load_tool
 
-from rlsp.config.schema import ROOT, fill_defaults, read_config
+from rlsp.config.specs.datasets import parse_dataset
+from rlsp.config.specs.recipes import Recipe
 from rlsp.config.study import Study
+from rlsp.config.study_files import read_config
 from rlsp.errors import DataError
 from rlsp.planning.estimate import (
     RATE_COLUMNS,
@@ -22,11 +24,19 @@ from rlsp.planning.estimate import (
 )
 from rlsp.reporting.blocks import costs_block
 from rlsp.reporting.estimates import estimate_study, hours_of_all, total
+from rlsp.shipped import ROOT
 
 # Weights of RLSP 7-128 with luma output (FACTS of the released model): 9+128+16 channels in, six layers of 128
 # filters, the last with 16 more; nothing counted for biases.
 WEIGHTS_7_128 = 9 * ((9 + 128 + 16) * 128 + 5 * 128 * 128 + 128 * (128 + 16))
-REDS = {"source": "archive", "folder": "x/{clip}/", "leave_out": [], "frames": 100, "size": [720, 1280]}
+REDS = {
+    "source": "archive",
+    "download": "reds",
+    "folder": "x/{clip}/",
+    "leave_out": [],
+    "frames": 100,
+    "size": [720, 1280],
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +62,15 @@ def rates(*rows):
 
 
 def test_operations_of_a_training_are_three_times_weights_times_pixels(paper):
-    gmac = training_gmac(paper.model("rlsp-7-128"), paper.config["recipes"]["paper"])
+    gmac = training_gmac(paper.model("rlsp-7-128"), paper.spec.recipes["paper"])
     assert WEIGHTS_7_128 * 480 * 270 / 1e9 == pytest.approx(139.9, abs=0.05)  # a Full HD frame
     assert gmac == pytest.approx(3 * WEIGHTS_7_128 * 64 * 64 * 10 * 4 * 1e6 / 1e9, rel=1e-12)
 
 
 def test_longer_clips_late_in_a_training_count_from_where_they_begin():
-    recipe = {"steps": 1000, "frames": 10, "batch": 4, "long_clips": {"after": 0.8, "frames": 30, "batch": 2}}
+    recipe = Recipe(steps=1000, long_clips={"after": 0.8, "frames": 30, "batch": 2})
     assert list(phases(recipe)) == [(800, 10, 4), (200, 30, 2)]
-    assert list(phases(recipe | {"long_clips": None})) == [(1000, 10, 4)]
+    assert list(phases(recipe.changed(long_clips=None))) == [(1000, 10, 4)]
 
 
 @pytest.mark.slow
@@ -78,7 +88,7 @@ def test_runs_add_up_and_without_a_rate_there_are_no_hours(paper):
 
 
 def test_hours_of_a_measured_training_are_steps_over_its_rate(paper):
-    gmac = training_gmac(paper.model("rlsp-7-128"), paper.config["recipes"]["paper"]) / 1e6
+    gmac = training_gmac(paper.model("rlsp-7-128"), paper.spec.recipes["paper"]) / 1e6
     known = rates(
         rate("rlsp-7-128", gmac=gmac, speed=50.0),
         rate("rlsp-7-64", gmac=gmac, speed=1.0),  # as many operations, and another model
@@ -137,7 +147,7 @@ def test_each_device_has_hours_of_its_own_and_a_sum_only_where_all_are_known(dem
 def test_hours_are_those_of_the_precision_that_is_asked_for(demo, measured, asked, expected):
     """Of "auto" the one that it takes on the device that was measured; models are compared with themselves."""
     known = rates(*(rate(speed=speed, precision=name) for name, speed in measured))
-    recipe = demo.config["recipes"]["demo"] | {"precision": asked}
+    recipe = demo.spec.recipes["demo"].changed(precision=asked)
     gmac = training_gmac(demo.model("rlsp-3-32"), recipe)
     ((_, _, rate_of),) = estimate_hours(demo, "rlsp-3-32", recipe, gmac, known)
     assert f", {expected}, " in rate_of
@@ -153,7 +163,7 @@ def test_space_of_reds_is_that_of_its_pixels(paper):
     assert disk["restored pictures", "reds4"] <= (68 * 4 + 38 * 3) * 4 * 100 * 720 * 1280
     assert disk["weights", "paper"] > 6 * 4 * WEIGHTS_7_128
     assert disk["HR clips", "vid4"] == 3 * ((41 * 576 * 720) + (34 * 576 * 704) + (96 * 480 * 720))
-    assert disk["download", "vid4"] == download_bytes(paper.config["downloads"]["vid4"])
+    assert disk["download", "vid4"] == download_bytes(paper.spec.downloads["vid4"])
 
 
 def test_sizes_come_from_the_study_file_else_from_packed_clips(demo, tmp_path):
@@ -176,16 +186,17 @@ def test_sizes_come_from_the_study_file_else_from_packed_clips(demo, tmp_path):
 
 
 def test_clips_of_archives_are_counted_with_ranges_and_without_what_is_left_out():
-    assert len(named_shapes(REDS | {"clips": ["000-239"], "leave_out": ["000", "011"]}, {})) == 238
-    assert named_shapes(REDS | {"clips": ["000-029"]}, {}) == [(100, 720, 1280)] * 30
+    some = parse_dataset(REDS | {"clips": ["000-239"], "leave_out": ["000", "011"]})
+    assert len(named_shapes(some, {})) == 238
+    assert named_shapes(parse_dataset(REDS | {"clips": ["000-029"]}), {}) == [(100, 720, 1280)] * 30
 
 
-def test_downloads_have_the_size_that_is_known_beforehand():
-    downloads = fill_defaults(read_config(ROOT / "config" / "demo.yaml"))["downloads"]
+def test_downloads_have_the_size_that_is_known_beforehand(demo):
+    downloads = demo.spec.downloads
     table = pd.read_csv(ROOT / "rlsp" / "config" / "manifests" / "vid4_gt.csv")
     assert download_bytes(downloads["vid4"]) == table["bytes"].sum()
     assert download_bytes(downloads["city"]) is None  # a package: its index knows
-    assert download_bytes({"kind": "archive", "bytes": 34_261_573_976}) == 34_261_573_976
+    assert download_bytes(downloads["reds-train-sharp"]) == 34_261_573_976
 
 
 def test_tables_are_written_and_rates_are_read_from_all_devices(demo, tmp_path):

@@ -324,8 +324,9 @@ def test_methods_with_fewer_frames_cut_the_profile_and_choose_the_frame(clips, t
 
 def test_pictures_are_written_with_the_same_bytes(clips, tmp_path):
     hr_manifest, lr_manifest, restored, _ = clips
-    entry = {"name": "made.gaussian", "clips": hr_manifest, "lr": lr_manifest, "restored": restored}
-    first = draw_gallery([entry], tmp_path / "a")
+    entry = {"name": "made.gaussian", "runs": dict.fromkeys(restored, "a run")}
+    paths = {"clips": [hr_manifest], "lr": [lr_manifest], "restored": restored.values()}
+    first = draw_gallery([entry], tmp_path / "a", **paths)
     second = draw_pictures(hr_manifest, lr_manifest, restored, tmp_path / "b", "made.gaussian")
     assert hashes(first) == hashes(second)
     assert first[-1].name == "crops_made.gaussian.png"

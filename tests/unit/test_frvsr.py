@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlsp.config.specs.models import parse_model
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
@@ -313,7 +314,7 @@ def test_scaling_the_output():
     ("spec", "message"),
     [
         ({"scale": 3}, "scale: expected a power of 2, got 3"),
-        ({"blocks": 0}, "expected at least 1, got 0 and 128"),
+        ({"blocks": 0}, "blocks: expected a minimum of 1, got 0"),
         ({"layers": 3}, "layers"),
     ],
 )
@@ -348,7 +349,7 @@ def test_the_trainer_fits_a_clip(tmp_path, output):
     picture = 130 + 60 * np.sin(row / 9 + color) * np.cos(column / 7)
     hr = {"a": np.stack([picture] * 3).astype(np.uint8)}
     lr = {"a": hr["a"][:, ::4, ::4].copy()}
-    spec = {"model": {**SMALL, "scale": 4, "output": output}, "recipe": RECIPE, "degradation": {}, "seed": 0}
+    spec = made_trainings.make_spec(**RECIPE).changed(model=parse_model({**SMALL, "output": output}))
     crops = TrainingCrops(lr, hr, scale=4, crop=8, frames=3, seed=0)
     trainer = Trainer(spec, crops, tmp_path, "cpu")
     trainer.run()

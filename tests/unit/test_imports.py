@@ -5,16 +5,27 @@ from functools import cache
 
 import pytest
 
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 # Lowest first.
 PARTS = (
     "errors", "shipped", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config",
     "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
-    "jobs", "starting", "cli",
+    "jobs", "starting", "arguments", "cli",
 )  # fmt: skip
 # At import.
-WITHOUT_TORCH = ("errors", "shipped", "files", "columns", "config", "reporting", "jobs", "starting", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "shipped",
+    "files",
+    "columns",
+    "config",
+    "reporting",
+    "jobs",
+    "starting",
+    "arguments",
+    "cli",
+)
 PACKAGE = ROOT / "rlsp"
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -7,7 +7,8 @@ import sys
 import psutil
 import pytest
 
-from rlsp.jobs import HOLDER, LOCKS, record_holder, release_stale_lock
+from rlsp.errors import ConfigError
+from rlsp.jobs import HOLDER, LOCKS, record_holder, release_stale_lock, settle_lock
 
 
 @pytest.fixture
@@ -49,3 +50,23 @@ def test_lock_of_another_machine_stays(locked):
 def test_nothing_to_do(tmp_path, locked):
     assert not release_stale_lock(tmp_path / "empty")
     assert not release_stale_lock(locked)  # a lock of unknown origin
+
+
+def test_a_second_run_is_told_who_holds_the_folder(locked):
+    record_holder(locked)
+    told = f"got process {os.getpid()} on {socket.gethostname()}; wait for it, or if it is gone"
+    with pytest.raises(ConfigError, match=told):
+        settle_lock(locked)
+    write_holder(locked, host="another-node", pid=5)
+    with pytest.raises(ConfigError, match="got process 5 on another-node"):
+        settle_lock(locked)
+    (locked / HOLDER).unlink()
+    with pytest.raises(ConfigError, match="got one that was not started through this workflow"):
+        settle_lock(locked)
+
+
+def test_a_killed_run_and_a_free_folder_are_no_mistake(tmp_path, locked):
+    settle_lock(tmp_path / "empty")
+    write_holder(locked, started=psutil.Process().create_time() - 1000)
+    settle_lock(locked)
+    assert not any((locked / LOCKS).iterdir())

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from rlsp.config.specs.models import parse_model
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
 from rlsp.models.complexity import count_macs, count_parameters
@@ -137,10 +138,10 @@ def test_loss_with_real_neighbours_equals_the_middle_of_a_longer_clip():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"arch": "rslp"}, "expected one of rlsp, bicubic"),
+        ({"arch": "rslp"}, "expected one of rlsp, frvsr, duf, bicubic or package.module:Class, got 'rslp'"),
         ({"arch": "rlsp", "filers": 3}, "filers"),
-        ({"arch": "rlsp", "layers": 1}, "at least 2"),
-        ({"arch": "rlsp", "output": "yuv"}, "'y' or 'rgb'"),
+        ({"arch": "rlsp", "layers": 1}, "model rlsp.layers: expected a minimum of 2, got 1"),
+        ({"arch": "rlsp", "output": "yuv"}, "output: expected one of y, rgb, got 'yuv'"),
         ({"arch": "no.such.module:Model"}, "cannot import"),
     ],
 )
@@ -150,5 +151,6 @@ def test_wrong_specifications(spec, message):
 
 
 def test_own_model_by_its_import_path():
-    model = build_model({"arch": "rlsp.models.rlsp:RLSP", "filters": 8})
-    assert count_parameters(model) == count_parameters(build_model({"arch": "rlsp", "filters": 8}))
+    shipped = build_model({"arch": "rlsp", "filters": 8})
+    own = {**parse_model({"arch": "rlsp", "filters": 8}).arguments(), "arch": "rlsp.models.rlsp:RLSP"}
+    assert count_parameters(build_model(own)) == count_parameters(shipped)

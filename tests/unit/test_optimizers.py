@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from made_trainings import make_spec, run_training, stop_training
+from made_trainings import make_recipe, make_spec, run_training, stop_training
 from safetensors.torch import load_file
 
 from rlsp.models import build_model
@@ -73,10 +73,10 @@ def test_deferred_gradients_are_those_of_autograd(name, dtype, monkeypatch):
 
 def test_scaled_inputs_are_drawn():
     """Frames as if there were no other inputs, the carried columns a quarter: worked out by hand."""
-    recipe = make_spec()["recipe"]
+    recipe = make_recipe()
     plain, scaled = (build_model(MODELS["rlsp"]) for _ in range(2))
     initialise(plain, recipe, 5)
-    initialise(scaled, {**recipe, "carry_scale": 0.25}, 5)
+    initialise(scaled, recipe.changed(carry_scale=0.25), 5)
     before, after = plain.body[0].weight, scaled.body[0].weight
     inputs, frames = 9 + 16 + 8, 9
     torch.testing.assert_close(after[:, :frames], before[:, :frames] * math.sqrt(inputs / frames))
@@ -87,7 +87,7 @@ def test_scaled_inputs_are_drawn():
 @pytest.mark.parametrize("rate", [0.01, 0.003])
 def test_scaled_inputs_take_smaller_steps(rate):
     """Adam's first step is the rate, whatever the gradient: a quarter of it where the input counts a quarter."""
-    recipe = make_spec(carry_scale=0.25, clip_norm=None)["recipe"]
+    recipe = make_recipe(carry_scale=0.25, clip_norm=None)
     model = build_model(MODELS["rlsp"])
     initialise(model, recipe, 0)
     before = model.body[0].weight.detach().clone()
@@ -102,9 +102,9 @@ def test_scaled_inputs_take_smaller_steps(rate):
 
 
 def test_a_model_that_carries_nothing_stays():
-    recipe = make_spec(carry_scale=0.25)["recipe"]
+    recipe = make_recipe(carry_scale=0.25)
     plain, scaled = (build_model(MODELS["frames-only"]) for _ in range(2))
-    initialise(plain, make_spec()["recipe"], 0)
+    initialise(plain, make_recipe(), 0)
     initialise(scaled, recipe, 0)
     assert torch.equal(plain.body[0].weight, scaled.body[0].weight)
     assert ScaledInputs(scaled, 0.25).parameters(scaled)[0] is scaled.body[0].weight
@@ -156,7 +156,7 @@ def test_soap_fits_what_a_quadratic_form_scales():
     for name in ("adam", "soap"):
         model = Mixed()
         optimizer = make_optimizer(
-            [model.weight], {"optimizer": name, "learning_rate": 0.03}, is_recorded=False
+            [model.weight], make_recipe(optimizer=name, learning_rate=0.03), is_recorded=False
         )
         for _ in range(300):
             optimizer.zero_grad()
@@ -174,7 +174,7 @@ def test_a_recorded_step_does_what_an_eager_one_does(optimizer):
     results = []
     for execution in ("eager", "graph"):
         torch.manual_seed(0)
-        recipe = make_spec(execution=execution, optimizer=optimizer, carry_scale=0.25)["recipe"]
+        recipe = make_recipe(execution=execution, optimizer=optimizer, carry_scale=0.25)
         model = build_model(MODELS["rlsp"])
         initialise(model, recipe, 0)
         step = TrainingStep(model.cuda(), recipe)

@@ -37,9 +37,9 @@ LISTED = {
 }  # fmt: skip
 
 
-def pack(folder, spec, downloads=None, name="set"):
+def pack(folder, spec, source=None, name="set"):
     manifest = folder / "out/manifest.json"
-    packing.pack_dataset(name, spec, manifest, downloads=downloads or {}, scale=4, workers=2)
+    packing.pack_dataset(name, spec, manifest, source=source or spec.get("path"), workers=2)
     return clips.read_manifest(manifest), clips.open_clips(manifest)
 
 
@@ -56,7 +56,7 @@ def test_camera_moves_are_packed_with_their_flow(tmp_path):
     manifest, opened = pack(tmp_path, MOVES)
     assert list(opened) == ["coffee-0", "coffee-1", "motorcycle-left-0", "motorcycle-left-1"]
     assert all(clip.shape == (3, 32, 48, 3) for clip in opened.values())
-    assert "coffee: CC0 (Rachel Michetti" in manifest["licence"] and manifest["spec"] == MOVES
+    assert "coffee: CC0 (Rachel Michetti" in manifest["licence"] and manifest["spec"] == {**MOVES, "scale": 4}
     with np.load(tmp_path / "out" / manifest["clips"]["coffee-1"]["flow"], allow_pickle=False) as flow:
         assert flow["backward"].shape == (2, 32, 48, 2) and flow["backward"].dtype == np.float32
         assert flow["visible"].shape == (2, 32, 48) and flow["visible"].dtype == bool
@@ -235,7 +235,7 @@ def film(tmp_path):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame.reformat(format="bgr0")))
         container.mux(stream.encode())
-    return {"film": write_download(path.parent, ["film.mkv"])}
+    return write_download(path.parent, ["film.mkv"])
 
 
 def levels(clip):
@@ -290,7 +290,7 @@ def pictures(tmp_path):
     for level, name in enumerate(names):
         images.write_png(tmp_path / "pictures" / name, np.full((8, 8, 3), level, np.uint8))
     # the list is in plain alphabetical order, as in a CSV
-    return {"pictures": write_download(tmp_path / "pictures", sorted(names))}
+    return write_download(tmp_path / "pictures", sorted(names))
 
 
 def test_listed_frames_are_packed_in_order(tmp_path, pictures):

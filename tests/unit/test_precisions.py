@@ -62,12 +62,21 @@ def test_table_has_every_clip_and_the_long_one(both_precisions, tmp_path):
         made = {clip: degrade(frames, GAUSSIAN) if scale > 1 else frames for clip, frames in clips.items()}
         entries = {clip: pack_clip(iter(f), path.parent / f"{clip}.npy", scale=1) for clip, f in made.items()}
         write_json(path, {"dataset": "made", "spec": {}, "licence": "CC0", "clips": entries})
-        manifests.append(str(path))
+        manifests.append(path)
     weights = tmp_path / "model.safetensors"
     save_weights(weights, made_model(), {"model": SPEC})
-    run = {"model": "m", "weights": str(weights), "trusted_arch": None, "clips": {"made": manifests}}
-    arguments = {"study": "test", "precisions": ["bf16", "fp16"], "threads": 1, "device": "cpu"}
-    compare_precisions({"run": run}, tmp_path / "t.csv", long_clip=250, **arguments)
+    runs = [{"run": "run", "model": "m", "trusted_arch": None, "test_sets": ["made"]}]
+    lr, hr = ([manifest] for manifest in manifests)
+    arguments = {
+        "weights": [weights],
+        "lr": lr,
+        "hr": hr,
+        "study": "test",
+        "precisions": ["bf16", "fp16"],
+        "threads": 1,
+        "device": "cpu",
+    }
+    compare_precisions(runs, tmp_path / "t.csv", long_clip=250, **arguments)
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert tuple(rows[0]) == PRECISIONS.names
     assert [(row["clip"], row["part"], row["first_frame"], row["frames"]) for row in rows] == [
@@ -79,5 +88,5 @@ def test_table_has_every_clip_and_the_long_one(both_precisions, tmp_path):
         difference = float(row["psnr_y"]) - float(row["psnr_y_fp32"])
         assert float(row["difference_db"]) == pytest.approx(difference, abs=1e-9)
         assert float(row["psnr_between"]) > 55
-    compare_precisions({"run": run}, tmp_path / "t.csv", long_clip=0, **arguments)
+    compare_precisions(runs, tmp_path / "t.csv", long_clip=0, **arguments)
     assert len(list(csv.DictReader((tmp_path / "t.csv").open()))) == 2

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from rlsp.config.reading import MOST_BYTES, MOST_LEVELS, MOST_NODES, read_yaml
-from rlsp.config.schema import ROOT
 from rlsp.errors import ConfigError
+from rlsp.shipped import ROOT
 
 STUDIES = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/studies/*.yaml")])
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))

@@ -9,10 +9,10 @@ from made_tables import write_made
 
 import rlsp
 from rlsp import provenance
-from rlsp.config.schema import ROOT
 from rlsp.errors import DataError
 from rlsp.reporting.figures import redraw_figures
 from rlsp.reporting.reference import copy_reference
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import yaml
 from tool import load_tool
 
 from rlsp import PYTHON, __version__
-from rlsp.config.schema import ROOT
 from rlsp.provenance import OLDEST_TORCH
+from rlsp.shipped import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from rlsp.columns import RUNTIME, RUNTIME_CASES
-from rlsp.config.schema import ROOT
+from rlsp.config.specs.models import parse_model
+from rlsp.config.specs.study import Runtime
 from rlsp.devices import claim_device, describe_device
 from rlsp.errors import ConfigError
 from rlsp.inference.execution import Execution
 from rlsp.models.base import VideoModel
+from rlsp.shipped import ROOT
 from rlsp.timing import cases, tables, timed, turns
-from rlsp.timing.cases import Case, Timing, list_cases
+from rlsp.timing.cases import Case, list_cases, lr_sizes
 from rlsp.timing.hardware import DeviceMonitor, Reading
 from rlsp.timing.tables import time_models
 from rlsp.timing.timed import TimedCase, sliding_frames
@@ -29,7 +31,8 @@ SPECS = {
     "large": {"arch": "rlsp", "layers": 7, "filters": 64, "scale": 4},
     "bicubic": {"arch": "bicubic", "scale": 4, "phase": 0},
 }
-QUICK = Timing(sizes=[[16, 24]], repeats=3, warmup=1, seconds=0.5, threads=1)
+MODELS = {name: parse_model(spec) for name, spec in SPECS.items()}
+QUICK = Runtime(sizes=[[16, 24]], repeats=3, warmup=1, seconds=0.5, threads=1)
 CEILINGS = {"fp32": 1e11, "tf32": 2e11, "bf16": 4e11, "fp16": 4e11}
 
 
@@ -82,7 +85,9 @@ def in_process(monkeypatch):
 
 
 def made_case(kind, **changes):
-    return Case(kind, {"arch": f"made_models:{kind}"}, Execution("fp32", "eager"), (8, 8), **changes)
+    return Case(
+        kind, parse_model({"arch": f"made_models:{kind}"}), Execution("fp32", "eager"), (8, 8), **changes
+    )
 
 
 def read(path):
@@ -139,7 +144,7 @@ def test_ceilings_are_the_larger_of_those_before_and_after(
 
 
 def test_headline_runs_every_model_in_the_same_plain_way_and_in_its_fastest():
-    listed = list_cases(SPECS, QUICK, "cpu")
+    listed = list_cases(MODELS, QUICK, "cpu")
     way = {(case.model, case.execution.precision, case.execution.mode, case.boundary) for case in listed}
     for model in ("small", "large"):
         assert {(model, "fp32", mode, "network") for mode in ("eager-nchw", "eager", "fused")} <= way
@@ -154,12 +159,14 @@ def test_headline_runs_every_model_in_the_same_plain_way_and_in_its_fastest():
 
 def test_grid_has_everything(monkeypatch):
     monkeypatch.setattr(cases, "available_precisions", lambda device: ["fp32", "tf32", "bf16", "fp16"])
-    timing = Timing(grid=True)
+    timing = Runtime(grid=True)
     listed = list_cases(
-        {"large": SPECS["large"], "peer": {"arch": "frvsr", "blocks": 1, "filters": 4}}, timing, "cuda:0"
+        {"large": MODELS["large"], "peer": parse_model({"arch": "frvsr", "blocks": 1, "filters": 4})},
+        timing,
+        "cuda:0",
     )
     assert len(set(listed)) == len(listed)
-    assert timing.lr_sizes("cuda:0") == [(270, 480), (90, 160), (180, 320), (540, 960)]
+    assert lr_sizes(timing, "cuda:0") == [(270, 480), (90, 160), (180, 320), (540, 960)]
     of = {name: [case for case in listed if case.model == name] for name in ("large", "peer")}
     # precisions x modes x sizes x boundaries x batches; the peer has no fused form
     assert (len(of["large"]), len(of["peer"])) == (4 * 5 * 4 * 2 * 2, 4 * 4 * 4 * 2 * 2)
@@ -167,7 +174,7 @@ def test_grid_has_everything(monkeypatch):
 
 def test_headline_of_a_gpu(monkeypatch):
     monkeypatch.setattr(cases, "available_precisions", lambda device: ["fp32", "tf32", "bf16", "fp16"])
-    listed = list_cases({"large": SPECS["large"]}, Timing(), "cuda:0")
+    listed = list_cases({"large": MODELS["large"]}, Runtime(), "cuda:0")
     ways = [(case.execution.precision, case.execution.mode, case.boundary) for case in listed]
     assert ways == [
         ("fp32", "eager-nchw", "network"), ("fp32", "eager", "network"), ("tf32", "eager", "network"),
@@ -195,15 +202,15 @@ def test_models_take_turns(in_process, monkeypatch):
     order = []
     monkeypatch.setattr(TimedCase, "step", lambda self: order.append(self.case.model))
     monkeypatch.setattr(TimedCase, "warm_up", lambda self, least, seconds: (1, True))
-    listed = [Case(name, SPECS["small"], Execution(), (8, 8)) for name in "abc"]
-    measure_cases(listed, Timing(repeats=8, threads=1), "cpu")
+    listed = [Case(name, parse_model(SPECS["small"]), Execution(), (8, 8)) for name in "abc"]
+    measure_cases(listed, Runtime(repeats=8, threads=1), "cpu")
     rounds = ["".join(order[n : n + 3]) for n in range(0, 24, 3)]
     assert [sorted(one) for one in rounds] == [["a", "b", "c"]] * 8
     assert len(set(rounds)) > 2  # nobody always follows the same one
 
 
 def test_slow_case_gets_fewer_samples_but_three(in_process):
-    slow, timing = made_case("Sleeper"), Timing(repeats=40, warmup=1, seconds=0.01, threads=1)
+    slow, timing = made_case("Sleeper"), Runtime(repeats=40, warmup=1, seconds=0.01, threads=1)
     assert len(measure_cases([slow], timing, "cpu")[slow].samples) == 3
 
 
@@ -264,7 +271,8 @@ def test_memory_that_cannot_be_had_is_a_status(monkeypatch):
     """In a process of its own, where nothing else is lost."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), str(ROOT / "tests")]))
     full, other = (
-        Case(kind, {"arch": f"test_runtime:{kind}"}, Execution(), (8, 8)) for kind in ("Full", "Sleeper")
+        Case(kind, parse_model({"arch": f"test_runtime:{kind}"}), Execution(), (8, 8))
+        for kind in ("Full", "Sleeper")
     )
     found = measure_cases([full, other], QUICK, "cpu")
     assert [found[case].status for case in (full, other)] == ["out of memory", "ok"]
@@ -364,8 +372,8 @@ def test_slow_steps_are_watched_for_longer(in_process, monkeypatch):
 
 
 def test_sizes_by_name_or_by_pixels():
-    assert Timing(sizes=["4k", [24, 32]]).lr_sizes("cpu") == [(540, 960), (24, 32)]
-    assert (Timing().lr_sizes("cpu"), Timing().lr_sizes("cuda:0")) == ([(90, 160)], [(270, 480)])
+    assert lr_sizes(Runtime(sizes=["4k", [24, 32]]), "cpu") == [(540, 960), (24, 32)]
+    assert (lr_sizes(Runtime(), "cpu"), lr_sizes(Runtime(), "cuda:0")) == ([(90, 160)], [(270, 480)])
 
 
 def test_frames_are_a_moving_photograph_of_any_size():
@@ -400,7 +408,7 @@ def test_time_on_a_gpu(tmp_path, monkeypatch, grid):
         specs = {"small": SPECS["small"]}
         monkeypatch.setattr(cases, "available_precisions", lambda device: ["fp32", "bf16"])
         monkeypatch.setattr(cases, "GRID_BATCHES", (2,))
-    timing = Timing(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)
+    timing = Runtime(sizes=[[24, 32]], grid=grid, repeats=3, warmup=1, seconds=1)
     table, listed = tmp_path / "cuda.csv", tmp_path / "cases.csv"
     time_models(specs, table, listed, study="test", timing=timing, device="cuda")
     rows = read(listed)

@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from made_trainings import RECIPE, make_spec, run_training
+from made_trainings import make_recipe, make_spec, run_training
 
-from rlsp.config.schema import ROOT
 from rlsp.errors import DataError, TrainingError
 from rlsp.models.weights import load_weights, save_weights
+from rlsp.shipped import ROOT
 from rlsp.training import Trainer
 from rlsp.training.crops import TrainingCrops
 from rlsp.training.lease import hold_lease
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.numerical
 
 
 def test_learning_rate_warms_up_and_decays():
-    rates = [learning_rate_at(step, RECIPE) for step in range(12)]
+    rates = [learning_rate_at(step, make_recipe()) for step in range(12)]
     assert rates[:3] == pytest.approx([0.001, 0.002, 0.003])
     assert rates[3] == pytest.approx(0.003)
     assert all(a > b for a, b in zip(rates[3:], rates[4:], strict=False))
-    assert learning_rate_at(12, RECIPE) == pytest.approx(0)
-    assert learning_rate_at(9, {**RECIPE, "schedule": "constant", "warmup": 0}) == 0.003
+    assert learning_rate_at(12, make_recipe()) == pytest.approx(0)
+    assert learning_rate_at(9, make_recipe(schedule="constant", warmup=0)) == 0.003
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(manifests, tmp_path):
     first = run_training(manifests, tmp_path, "first").read_bytes()
     assert run_training(manifests, tmp_path, "second").read_bytes() == first
-    other = run_training(manifests, tmp_path, "third", {**make_spec(), "seed": 1})
+    other = run_training(manifests, tmp_path, "third", make_spec().changed(seed=1))
     assert other.read_bytes() != first
 
 
@@ -215,7 +215,7 @@ def test_weights_cannot_name_code_to_run(tmp_path):
     with pytest.raises(DataError, match="expected a sub-class of rlsp.models.base.VideoModel"):
         load_weights(path, trusted_arch="subprocess:Popen")
     assert not victim.exists()
-    own = {"arch": "rlsp.models.rlsp:RLSP", "layers": 3, "filters": 8, "input_range": 1}
+    own = {**make_spec().model.arguments(), "arch": "rlsp.models.rlsp:RLSP"}
     save_weights(path, trainer.model, {"model": own})
     assert load_weights(path, trusted_arch=own["arch"])[0].scale == 4
 

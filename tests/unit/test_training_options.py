@@ -15,14 +15,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from made_trainings import make_spec, run_training, stop_training, write_clips
+from made_trainings import make_recipe, make_spec, run_training, stop_training, write_clips
 from safetensors.torch import load_file
 
 from rlsp import devices
-from rlsp.config.schema import ROOT
 from rlsp.devices import matrix_precision
 from rlsp.errors import ConfigError, DataError, DeviceError, TrainingError
 from rlsp.models import build_model
+from rlsp.shipped import ROOT
 from rlsp.timing import hardware
 from rlsp.training import Trainer, TrainingJob, job, loop
 from rlsp.training.crops import TrainingCrops
@@ -44,7 +44,7 @@ def batch(seed=0, frames=3):
 
 def make_step(**recipe):
     torch.manual_seed(0)
-    return TrainingStep(build_model(SMALL), make_spec(**recipe)["recipe"])
+    return TrainingStep(build_model(SMALL), make_recipe(**recipe))
 
 
 # ---- moving average ---------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def compared_steps(device, execution, count):
     for mode in ("eager", execution):
         torch.manual_seed(0)
         model = build_model(SMALL).to(device, memory_format=torch.channels_last)
-        step = TrainingStep(model, make_spec(execution=mode, ema=0.9)["recipe"])
+        step = TrainingStep(model, make_recipe(execution=mode, ema=0.9))
         before = [parameter.detach().clone() for parameter in model.parameters()]
         # of two shapes; rates that change, so small that rounding stays rounding: Adam makes steps of the rate's size
         # out of the smallest gradient
@@ -243,7 +243,7 @@ def validated(manifests, tmp_path):
 def test_best_and_last_weights_are_kept(validated, tmp_path, monkeypatch, keep):
     values = iter([20.0, 25.0, 21.0])
     monkeypatch.setattr("rlsp.training.loop.validate", lambda *_, **__: next(values))
-    spec = {**make_spec(validate_every=4, keep=keep), "validation_set": {"source": "made"}}
+    spec = make_spec(validate_every=4, keep=keep).changed(validation_set=make_spec().train_sets[0])
     weights = run_training(validated, tmp_path, "run", spec)
     best, last = (weights.with_name(f"{kind}.safetensors") for kind in ("best", "last"))
     assert best.read_bytes() != last.read_bytes()
@@ -255,7 +255,7 @@ def test_best_and_last_weights_are_kept(validated, tmp_path, monkeypatch, keep):
 
 
 def test_validation_changes_no_weights(validated, tmp_path):
-    spec = {**make_spec(validate_every=2), "validation_set": {"source": "made"}}
+    spec = make_spec(validate_every=2).changed(validation_set=make_spec().train_sets[0])
     looked = run_training(validated, tmp_path, "looked", spec)
     plain = {key: paths[:1] for key, paths in validated.items()}
     assert load_file(looked).keys()
@@ -352,7 +352,7 @@ def test_how_adam_runs_is_not_taken_from_a_checkpoint():
 def test_a_model_that_normalises_over_the_batch_is_not_shared():
     duf = build_model({"arch": "duf", "layers": 16})
     with pytest.raises(ConfigError, match="processes: expected 1, as DUF normalises over the batch, got 2"):
-        TrainingStep(duf, make_spec()["recipe"], processes=2)
+        TrainingStep(duf, make_recipe(), processes=2)
 
 
 SIGNALLED = """
@@ -401,7 +401,7 @@ def test_held_out_clips_validate_and_are_not_trained_on(manifests, tmp_path, mon
     monkeypatch.setattr(
         loop, "validate", lambda model, lr, hr, **_: seen.append((sorted(lr), sorted(hr))) or 30.0
     )
-    spec = {**make_spec(validate_every=6), "validation_clips": 1}
+    spec = make_spec(validate_every=6).changed(validation_clips=1)
     weights = run_training(manifests, tmp_path, "held", spec)
     assert seen == [(["b"], ["b"])] * 2
     rows = list(csv.DictReader(weights.with_name("training.csv").open()))

@@ -14,7 +14,7 @@ from tool import load_tool
 from rlsp.config.study import Study
 from rlsp.errors import ConfigError
 from rlsp.files import read_json
-from rlsp.models.rlsp import RLSP
+from rlsp.models import build_model
 
 trials = load_tool("trials")
 LITTLE = {"layers": 3, "filters": 6, "batch": 2, "crop": 8, "frames": 3, "steps": 4}
@@ -47,7 +47,9 @@ def package_model(net):
     """The package's model with the weights of a trial's net."""
     chosen, rank = net.options, trials.VARIANTS.index(net.options.variant)
     switches = {"adjacent": rank > 0, "feedback": rank > 1, "state": rank > 2}
-    model = RLSP(layers=chosen.layers, filters=chosen.filters, input_range=1, **switches)
+    model = build_model(
+        {"arch": "rlsp", "layers": chosen.layers, "filters": chosen.filters, "input_range": 1, **switches}
+    )
     factors = torch.tensor([chosen.neighbours, 1, chosen.neighbours]).repeat_interleave(3)[net.seen]
     carried = [weight * chosen.carry for weight in (net.feedback, net.state) if weight is not None]
     with torch.no_grad():

@@ -454,7 +454,7 @@ def test_released_weights_are_fetched_and_converted_once(tmp_path, monkeypatch):
     calls = []
 
     def fetch(name, spec, manifest_path):
-        calls.append((name, spec["manifest"], spec["first_frames"], manifest_path))
+        calls.append((name, spec["manifest"], spec.get("first_frames"), manifest_path))
 
     def convert(prefix, weights_path, *, spec, degradation, source, licence):
         calls.append((prefix.name, spec["filters"], degradation["sigma"]))

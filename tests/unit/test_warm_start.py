@@ -6,6 +6,7 @@ import pytest
 import torch
 from made_trainings import make_spec, run_training
 
+from rlsp.config.specs.runs import Start
 from rlsp.config.study import Study
 from rlsp.errors import ConfigError
 from rlsp.models import build_model
@@ -104,10 +105,8 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path, spec, message):
 @pytest.mark.slow
 def test_a_training_begins_where_another_ended(manifests, tmp_path):
     first = run_training(manifests, tmp_path, "first", make_spec())
-    spec = {
-        **make_spec(steps=2, learning_rate=1e-30, warmup=0),
-        "start_from": {"run": "first", "training": "1"},
-    }
+    start = Start(run="first", training="1")
+    spec = make_spec(steps=2, learning_rate=1e-30, warmup=0).changed(start_from=start)
     second = run_training(manifests, tmp_path, "second", spec, start=[first])
     (one, _), (two, metadata) = (load_weights(path) for path in (first, second))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
@@ -144,14 +143,14 @@ def test_a_run_begins_with_the_same_seed_of_a_model(tmp_path):
     assert warm.labels(grown, "moves-test")["recipe"] == "r from small"
     assert warm.training_folder(grown) != cold.training_folder(grown)
     assert warm.training_folder("small.gaussian.s1") == cold.training_folder("small.gaussian.s1")
-    assert "start_from" not in cold.training(grown) and cold.train_start(grown) == []
+    assert "start_from" not in cold.training(grown).dump() and cold.train_start(grown) == []
 
 
 def test_a_run_begins_with_a_file(tmp_path):
     _, path = saved(tmp_path, {**RLSP, "state": False})
     warm = read(tmp_path, study(start_from=str(path)))
     assert warm.train_start("large.grown.gaussian.s0") == [path]
-    assert set(warm.training("large.grown.gaussian.s0")["start_from"]) == {"sha256"}
+    assert set(warm.training("large.grown.gaussian.s0").start_from.dump()) == {"sha256"}
     assert warm.labels("large.grown.gaussian.s0", "moves-test")["recipe"] == "r from start"
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from snakemake_runs import COMMAND, TINY, new_folder, snakemake
 
-from rlsp.config.schema import ROOT
 from rlsp.devices import describe_device
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.workflow
 GOLDENS = ROOT / "tests" / "goldens"

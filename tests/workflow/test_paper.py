@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from rlsp.config.schema import ROOT
+from rlsp.config.specs.protocols import Protocol
 from rlsp.config.study import Study
+from rlsp.shipped import ROOT
 
 PLAN_SECONDS = 30  # of CPU time; beside a busy core the clock says more
 
@@ -26,7 +27,7 @@ def test_every_depth_width_row_and_peer_is_trained_for_both_inputs_with_three_se
     depths = {f"rlsp-{layers}-128" for layers in (3, 5, 7, 10)}
     widths = {f"rlsp-7-{filters}" for filters in (48, 64, 128, 256)}
     peers = {"frvsr-10-128", "duf-16l", "duf-28l", "duf-52l"}
-    assert models == depths | widths | set(paper.config["ablation"]) | peers | {"rlsp-7-128-rgb"}
+    assert models == depths | widths | set(paper.spec.ablation) | peers | {"rlsp-7-128-rgb"}
     found = {(run.model, run.degradation, run.seed) for run in trained}
     assert found == {(m, d, s) for m in models for d in ("bicubic", "gaussian") for s in (0, 1, 2)}
     assert all(run.test_sets == ("vid4", "reds4") for run in trained)
@@ -34,11 +35,11 @@ def test_every_depth_width_row_and_peer_is_trained_for_both_inputs_with_three_se
 
 def test_rows_of_the_ablation_add_one_thing_each(paper):
     switches = [
-        tuple(paper.model(name)[switch] for switch in ("adjacent", "feedback", "state"))
-        for name in paper.config["ablation"]
+        tuple(getattr(paper.model(name), switch) for switch in ("adjacent", "feedback", "state"))
+        for name in paper.spec.ablation
     ]
     assert switches == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
-    sizes = {(paper.model(name)["layers"], paper.model(name)["filters"]) for name in paper.config["ablation"]}
+    sizes = {(paper.model(name).layers, paper.model(name).filters) for name in paper.spec.ablation}
     assert sizes == {(7, 128)}
 
 
@@ -50,9 +51,9 @@ def test_each_thing_from_elsewhere_meets_the_blur_and_the_clips_it_was_made_for(
 
 def test_reds4_can_be_read_as_the_literature_does(paper):
     """In RGB and whole frames; RLSP's own numbers are of the luma."""
-    protocols = list(paper.config["protocols"].values())
-    assert {"channel": "rgb", "crop": 0, "trim": [0, 0], "average": "frame"} in protocols
-    assert paper.config["protocols"][paper.config["headline_protocol"]]["channel"] == "y"
+    protocols = list(paper.spec.protocols.values())
+    assert Protocol(channel="rgb", crop=0, trim=(0, 0), average="frame") in protocols
+    assert paper.spec.protocols[paper.spec.headline_protocol].channel == "y"
 
 
 @pytest.mark.workflow

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from snakemake_runs import COMMAND, TINY, new_folder, snakemake, train_by_hand
 
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.workflow
 CLUSTERS = ["slurm", "cluster-generic"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 pytestmark = [pytest.mark.workflow, pytest.mark.mirror]
 STUDY = [str(ROOT / "config" / "released.yaml"), str(ROOT / "tests" / "studies" / "released-first.yaml")]

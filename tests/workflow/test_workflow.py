@@ -15,8 +15,7 @@ import pytest
 import yaml
 from snakemake_runs import COMMAND, TINY, edit, new_folder, planned, run, snakemake, train_by_hand
 
-from rlsp.cli import main
-from rlsp.config.schema import ROOT
+from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.workflow
 TRAINED = ["rlsp-2-8.gaussian.s0", "frames-only.gaussian.s0", "rlsp-2-8.bicubic.s0"]
@@ -62,6 +61,31 @@ def test_report_needs_nothing_else(finished):
 
 def test_second_run_does_nothing(finished):
     assert planned(finished) == {}
+
+
+def test_a_study_that_extends_another_takes_its_trainings(changeable):
+    """One run is equal, one has another recipe: the first is there at once, and the other study stays as it was."""
+    recipe = {"other": {"steps": 20, "crop": 8, "frames": 4, "log_every": 10, "checkpoint_every": 20}}
+    entry = {
+        "models": ["rlsp-2-8"],
+        "recipe": "other",
+        "train_set": "tiny-train",
+        "degradations": ["gaussian"],
+    }
+    mine = {"study": "mine", "extends": "study.yaml", "recipes": recipe, "ablation": []}
+    mine["runs"] = {"remove": ["frames-only"], "add": [{**entry, "tag": "other"}]}
+    (changeable / "mine.yaml").write_text(yaml.safe_dump(mine))
+    runs = ("rlsp-2-8.gaussian.s0", "rlsp-2-8.other.gaussian.s0")
+    weights = [f"results/mine/weights/{run}/model.safetensors" for run in runs]
+    snakemake(changeable, "--cores", "2", *weights, study="mine.yaml")
+    taken, trained = (
+        json.loads((changeable / path).with_name("provenance.json").read_text()) for path in weights
+    )
+    assert taken["taken_from"] == f"results/tiny/weights/{runs[0]}" and "taken_from" not in trained
+    of_tiny = changeable / "results/tiny/weights" / runs[0] / "model.safetensors"
+    assert (changeable / weights[0]).read_bytes() == of_tiny.read_bytes()
+    assert "taken from results/tiny" in (changeable / f"results/mine/logs/train/{runs[0]}.log").read_text()
+    assert planned(changeable) == {}
 
 
 def test_changed_average_runs_only_the_aggregation(changeable):
@@ -184,22 +208,6 @@ def test_figures_from_a_folder_of_tables(finished, tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in drawn.glob("[!.]*")}
     for path in (tmp_path / "out").iterdir():
         assert path.read_bytes() == (drawn / path.name).read_bytes()
-
-
-def test_steps_by_hand_give_the_same(finished, tmp_path, monkeypatch):
-    """The command line twins of the rules make the bytes that the rules made."""
-    monkeypatch.chdir(new_folder(tmp_path / "clone"))
-    trained, dataset = TRAINED[0], "tiny-test"
-    steps = [
-        ["pack", "tiny-train"], ["pack", dataset], ["degrade", "tiny-train", "gaussian"],
-        ["degrade", dataset, "gaussian"], ["flow", dataset], ["train", trained], ["restore", trained, dataset],
-        ["score", trained, dataset],
-    ]  # fmt: skip
-    for name, *arguments in steps:
-        main([name, "--study", "study.yaml", *arguments])
-    for path in (f"weights/{trained}/model.safetensors", f"scores/{trained}/{dataset}.csv"):
-        by_hand, by_rule = (root / "results" / "tiny" / path for root in (Path.cwd(), finished))
-        assert by_hand.read_bytes() == by_rule.read_bytes()
 
 
 def test_lint():

@@ -8,15 +8,15 @@ localrules:
 
 rule download:
     output:
-        DATA / "downloads/{download}/manifest.json",
+        PATHS.downloaded("{download}"),
     log:
-        RESULTS / "logs/download/{download}.log",
+        PATHS.log("download", "{download}"),
     retries: 1
     conda:
         "../../envs/rlsp.yaml"
     params:
-        name=lambda wildcards: STUDY.downloads[wildcards.download],
-        spec=lambda wildcards: STUDY.download(STUDY.downloads[wildcards.download]),
+        name=lambda wildcards: DOWNLOADS[wildcards.download],
+        spec=lambda wildcards: STUDY.download(DOWNLOADS[wildcards.download]).dump(),
     script:
         "../scripts/download.py"
 
@@ -24,14 +24,14 @@ rule download:
 # No retries: the download asks again by itself, and goes on from the part that is there.
 rule fetch_archive:
     output:
-        STUDY.archive_mark(temp)(f"{DATA}/downloads/{{archive}}/{{zip}}"),
+        archive_mark(str(PATHS.archive("{archive}", "{zip}"))),
     log:
-        RESULTS / "logs/fetch_archive/{archive}/{zip}.log",
+        PATHS.log("fetch_archive", "{archive}", "{zip}"),
     conda:
         "../../envs/rlsp.yaml"
     params:
         name=lambda wildcards: wildcards.archive,
-        bytes=lambda wildcards: STUDY.archive_bytes(wildcards.archive),
+        bytes=lambda wildcards: STUDY.download(wildcards.archive).what_decides_bytes(),
     script:
         "../scripts/fetch_archive.py"
 
@@ -40,58 +40,53 @@ rule fetch_archive:
 # takes an ancient file for that only while it exists, hence this step between a temporary file and the clips.
 rule unpack:
     input:
-        lambda wildcards: STUDY.archives_of(STUDY.packed[wildcards.packed]),
+        lambda wildcards: STUDY.archives_of(DATASETS[wildcards.packed]),
     output:
-        DATA / "clips/{packed}/unpacked.json",
+        PATHS.unpacked("{packed}"),
     log:
-        RESULTS / "logs/unpack/{packed}.log",
+        PATHS.log("unpack", "{packed}"),
     conda:
         "../../envs/rlsp.yaml"
     threads: 8
     params:
-        name=lambda wildcards: STUDY.packed[wildcards.packed],
-        spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
-        downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
+        name=lambda wildcards: DATASETS[wildcards.packed],
+        spec=lambda wildcards: STUDY.dataset(DATASETS[wildcards.packed]).dump(),
     script:
         "../scripts/pack.py"
 
 
 rule pack:
     input:
-        lambda wildcards: STUDY.files_of(STUDY.packed[wildcards.packed]),
-        unpacked=lambda wildcards: ancient(
-            STUDY.packing_steps(STUDY.packed[wildcards.packed])[:-1]
-        ),
+        made_from,
     output:
-        DATA / "clips/{packed}/manifest.json",
+        PATHS.clips("{packed}"),
     log:
-        RESULTS / "logs/pack/{packed}.log",
+        PATHS.log("pack", "{packed}"),
     conda:
         "../../envs/rlsp.yaml"
     threads: 2
     params:
-        name=lambda wildcards: STUDY.packed[wildcards.packed],
-        spec=lambda wildcards: STUDY.dataset(STUDY.packed[wildcards.packed]),
-        downloads=lambda wildcards: STUDY.downloads_of(STUDY.packed[wildcards.packed]),
-        state=lambda wildcards: STUDY.state_of_folders(
-            STUDY.files_of(STUDY.packed[wildcards.packed])
-        ),
+        name=lambda wildcards: DATASETS[wildcards.packed],
+        spec=lambda wildcards: STUDY.dataset(DATASETS[wildcards.packed]).dump(),
+        state=lambda wildcards, input: state_of_folders(input),
     script:
         "../scripts/pack.py"
 
 
 rule degrade:
     input:
-        DATA / "clips/{packed}/manifest.json",
+        PATHS.clips("{packed}"),
     output:
-        DATA / "lr/{degraded}/{packed}/manifest.json",
+        PATHS.lr("{degraded}", "{packed}"),
     log:
-        RESULTS / "logs/degrade/{degraded}/{packed}.log",
+        PATHS.log("degrade", "{degraded}", "{packed}"),
     conda:
         "../../envs/rlsp.yaml"
     threads: 2
     params:
-        spec=lambda wildcards: STUDY.degradation(STUDY.degraded[wildcards.degraded]),
+        spec=lambda wildcards: STUDY.degradation(
+            DEGRADATIONS[wildcards.degraded]
+        ).dump(),
         code=code_hash("rlsp.data.degradation"),
     script:
         "../scripts/degrade.py"
@@ -104,21 +99,18 @@ rule compare_lr:
             STUDY.archive(STUDY.official_lr(wildcards.dataset)["download"])
         ),
     output:
-        table=RESULTS / "official_lr/{dataset}.csv",
-        verdict=RESULTS / "official_lr/{dataset}.txt",
+        table=PATHS.official_lr("{dataset}"),
+        verdict=PATHS.official_lr("{dataset}").with_suffix(".txt"),
     log:
-        RESULTS / "logs/compare_lr/{dataset}.log",
+        PATHS.log("compare_lr", "{dataset}"),
     wildcard_constraints:
-        dataset=STUDY.pattern(STUDY.with_official_lr()),
+        dataset=pattern(STUDY.with_official_lr()),
     conda:
         "../../envs/rlsp.yaml"
     threads: 2
     params:
         name=lambda wildcards: wildcards.dataset,
         spec=lambda wildcards: STUDY.official_lr(wildcards.dataset),
-        download=lambda wildcards: STUDY.downloaded(
-            STUDY.official_lr(wildcards.dataset)["download"]
-        ),
         # nothing less, as the archive may have to be fetched again
         code=code_hash("rlsp.data.degradation"),
     script:
@@ -127,11 +119,11 @@ rule compare_lr:
 
 rule flow:
     input:
-        DATA / "clips/{packed}/manifest.json",
+        PATHS.clips("{packed}"),
     output:
-        DATA / "flow/{packed}/manifest.json",
+        PATHS.flow("{packed}"),
     log:
-        RESULTS / "logs/flow/{packed}.log",
+        PATHS.log("flow", "{packed}"),
     conda:
         "../../envs/rlsp.yaml"
     threads: 2

@@ -6,22 +6,22 @@ rule restore:
         weights=lambda wildcards: STUDY.restored_from(wildcards.run),
         lr=lambda wildcards: STUDY.test_lr(wildcards.run, wildcards.dataset),
     output:
-        RESULTS / "restored/{run}/{dataset}/manifest.json",
+        PATHS.restored("{run}", "{dataset}"),
     log:
-        RESULTS / "logs/restore/{run}/{dataset}.log",
+        PATHS.log("restore", "{run}", "{dataset}"),
+    benchmark:
+        PATHS.benchmark("restore", "{run}", "{dataset}")
     wildcard_constraints:
-        run=STUDY.pattern(
-            run.id for run in STUDY.runs_of("trained", "weights", "interpolation")
-        ),
+        run=ids("trained", "weights", "interpolation"),
     conda:
         "../../envs/rlsp.yaml"
-    threads: STUDY.config["restore"]["threads"]
+    threads: STUDY.spec.restore.threads
     resources:
-        gpu=lambda wildcards: STUDY.restoring_gpus(wildcards.run),
+        gpu=lambda wildcards: gpus(STUDY, wildcards.run),
     params:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
-        ),
+        ).dump(),
         precision=lambda wildcards: STUDY.restoring_precision(wildcards.run),
         device=lambda wildcards: STUDY.restoring_device(wildcards.run),
         arch=lambda wildcards: STUDY.own_arch(wildcards.run),
@@ -37,34 +37,36 @@ rule adopt:
         clips=lambda wildcards: STUDY.clips(wildcards.dataset),
         frames=lambda wildcards: STUDY.frames_of(wildcards.run),
     output:
-        RESULTS / "restored/{run}/{dataset}/manifest.json",
+        PATHS.restored("{run}", "{dataset}"),
     log:
-        RESULTS / "logs/adopt/{run}/{dataset}.log",
+        PATHS.log("adopt", "{run}", "{dataset}"),
     wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("frames")),
+        run=ids("frames"),
     conda:
         "../../envs/rlsp.yaml"
     params:
-        state=lambda wildcards: STUDY.state_of_folders([STUDY.frames_of(wildcards.run)]),
+        state=lambda wildcards, input: state_of_folders([input.frames]),
     script:
         "../scripts/adopt.py"
 
 
 rule score:
     input:
-        restored=RESULTS / "restored/{run}/{dataset}/manifest.json",
+        restored=PATHS.restored("{run}", "{dataset}"),
         clips=lambda wildcards: STUDY.clips(wildcards.dataset),
         flow=lambda wildcards: STUDY.flow(wildcards.dataset),
     output:
-        RESULTS / "scores/{run}/{dataset}.csv",
+        PATHS.scores("{run}", "{dataset}"),
     log:
-        RESULTS / "logs/score/{run}/{dataset}.log",
+        PATHS.log("score", "{run}", "{dataset}"),
+    benchmark:
+        PATHS.benchmark("score", "{run}", "{dataset}")
     conda:
         "../../envs/rlsp.yaml"
-    threads: STUDY.config["score"]["workers"]
+    threads: STUDY.spec.score.workers
     params:
         labels=lambda wildcards: STUDY.labels(wildcards.run, wildcards.dataset),
-        crops=STUDY.config["score"]["crops"],
+        crops=list(STUDY.spec.score.crops),
         code=code_hash("rlsp.evaluation.scoring"),
     script:
         "../scripts/score.py"
@@ -72,28 +74,30 @@ rule score:
 
 rule compare_precisions:
     input:
-        STUDY.precision_inputs(),
+        weights=[STUDY.weights(run.id) for run in COMPARED],
+        lr=[STUDY.test_lr(run.id, name) for run in COMPARED for name in run.test_sets],
+        hr=[STUDY.clips(name) for run in COMPARED for name in run.test_sets],
     output:
         report(
-            STUDY.tables() / "precisions.csv",
+            PATHS.table("precisions"),
             category="Tables",
             caption="../report/precisions.rst",
         ),
     log:
-        RESULTS / "logs/compare_precisions.log",
+        PATHS.log("compare_precisions"),
     conda:
         "../../envs/rlsp.yaml"
-    threads: STUDY.config["restore"]["threads"]
+    threads: STUDY.spec.restore.threads
     resources:
-        gpu=STUDY.gpus,
+        gpu=gpus(STUDY),
     params:
-        runs=STUDY.compared_precisions(),
+        runs=[STUDY.compared(run) for run in COMPARED],
         study=STUDY.name,
-        precisions=STUDY.config["precisions"]["compare"],
-        long_clip=STUDY.config["precisions"]["long_clip"],
-        device=STUDY.config["device"],
+        precisions=list(STUDY.spec.precisions.compare),
+        long_clip=STUDY.spec.precisions.long_clip,
+        device=STUDY.spec.device,
         code=code_hash(
-            "rlsp.evaluation.precisions", *STUDY.code_of(*STUDY.compared_precisions())
+            "rlsp.evaluation.precisions", *STUDY.code_of(*(run.id for run in COMPARED))
         ),
     script:
         "../scripts/compare_precisions.py"

@@ -8,14 +8,11 @@ localrules:
 
 rule exactness:
     input:
-        restored=lambda wildcards: STUDY.exactness_pair(wildcards.pair)[0],
-        released=lambda wildcards: STUDY.exactness_pair(wildcards.pair)[1],
+        exactness_pair,
     output:
-        RESULTS / "exactness/{pair}.csv",
+        PATHS.exactness("{pair}"),
     log:
-        RESULTS / "logs/exactness/{pair}.log",
-    wildcard_constraints:
-        pair=STUDY.pattern(STUDY.exactness_pairs()),
+        PATHS.log("exactness", "{pair}"),
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -27,16 +24,18 @@ rule exactness:
 
 rule count:
     output:
-        STUDY.counts(),
+        PATHS.table("counts"),
     log:
-        RESULTS / "logs/count.log",
+        PATHS.log("count"),
     conda:
         "../../envs/rlsp.yaml"
     params:
         specs=STUDY.facts()["models"],
         code=code_hash(
             "rlsp.models.complexity",
-            *architecture_modules(STUDY.facts()["models"].values()),
+            *architecture_modules(
+                STUDY.model(name) for name in STUDY.facts()["models"]
+            ),
         ),
     script:
         "../scripts/count.py"
@@ -49,12 +48,12 @@ rule claims:
         published=PUBLISHED,
     output:
         report(
-            STUDY.tables() / "claims.csv",
+            PATHS.table("claims"),
             category="Tables",
             caption="../report/claims.rst",
         ),
     log:
-        RESULTS / "logs/claims.log",
+        PATHS.log("claims"),
     conda:
         "../../envs/rlsp.yaml"
     params:

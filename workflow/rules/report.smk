@@ -13,16 +13,16 @@ rule collect:
     input:
         scores=STUDY.all_scores(),
         runtime=STUDY.runtime(),
-        cases=STUDY.runtime_cases(),
-        sweeps=STUDY.sweeps(),
+        cases=STUDY.runtime("cases"),
+        sweeps=[STUDY.runtime("sweep")] if SWEPT else [],
         training=STUDY.training_logs(),
     output:
         [
-            STUDY.tables() / f"{name}.csv"
+            PATHS.table(name)
             for name in ("scores", "runtime", "runtime_cases", "sweep", "training")
         ],
     log:
-        RESULTS / "logs/collect.log",
+        PATHS.log("collect"),
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -36,44 +36,44 @@ rule tables:
         rules.collect.output,
         published=PUBLISHED,
     output:
-        facts=STUDY.tables() / "study.json",
+        facts=PATHS.tables / "study.json",
         accuracy=report(
-            STUDY.tables() / "accuracy.csv",
+            PATHS.table("accuracy"),
             category="Tables",
             caption="../report/accuracy.rst",
         ),
         temporal=report(
-            STUDY.tables() / "temporal.csv",
+            PATHS.table("temporal"),
             category="Tables",
             caption="../report/temporal.rst",
         ),
         runtime=report(
-            STUDY.tables() / "runtime_summary.csv",
+            PATHS.table("runtime_summary"),
             category="Tables",
             caption="../report/runtime.rst",
         ),
         speed=report(
-            STUDY.tables() / "speed.csv",
+            PATHS.table("speed"),
             category="Tables",
             caption="../report/speed.rst",
         ),
         costs=report(
-            STUDY.tables() / "cost_curves.csv",
+            PATHS.table("cost_curves"),
             category="Tables",
             caption="../report/cost_curves.rst",
         ),
         complexity=report(
-            STUDY.tables() / "complexity.csv",
+            PATHS.table("complexity"),
             category="Tables",
             caption="../report/complexity.rst",
         ),
         ablation=report(
-            STUDY.tables() / "ablation.csv",
+            PATHS.table("ablation"),
             category="Tables",
             caption="../report/ablation.rst",
         ),
     log:
-        RESULTS / "logs/tables.log",
+        PATHS.log("tables"),
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -89,13 +89,13 @@ rule figures:
         published=PUBLISHED,
     output:
         report(
-            directory(STUDY.figures() / "numbers"),
+            directory(PATHS.figures("numbers")),
             patterns=["{figure}.png"],
             category="Figures",
             caption="../report/figures.rst",
         ),
     log:
-        RESULTS / "logs/figures.log",
+        PATHS.log("figures"),
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -107,24 +107,26 @@ rule figures:
 rule pictures:
     input:
         rules.tables.output,
+        clips=[STUDY.clips(entry["dataset"]) for entry in GALLERY],
+        lr=[STUDY.lr(entry["degradation"], entry["dataset"]) for entry in GALLERY],
         restored=[
-            path for runs in STUDY.all_restored().values() for path in runs.values()
+            PATHS.restored(run, entry["dataset"])
+            for entry in GALLERY
+            for run in entry["runs"].values()
         ],
-        clips=[entry["clips"] for entry in STUDY.picture_inputs()],
-        lr=[entry["lr"] for entry in STUDY.picture_inputs()],
     output:
         report(
-            directory(STUDY.figures() / "pictures"),
+            directory(PATHS.figures("pictures")),
             patterns=["{figure}.png"],
             category="Figures",
             caption="../report/pictures.rst",
         ),
     log:
-        RESULTS / "logs/pictures.log",
+        PATHS.log("pictures"),
     conda:
         "../../envs/rlsp.yaml"
     params:
-        entries=STUDY.picture_inputs(),
+        entries=GALLERY,
         code=code_hash("rlsp.reporting.pictures"),
     script:
         "../scripts/pictures.py"
@@ -134,22 +136,19 @@ rule report:
     input:
         notebook=ROOT / "notebooks/report.ipynb",
         tables=rules.tables.output,
-        claims=STUDY.claims(),
-        precisions=STUDY.precisions(),
+        claims=[PATHS.table("claims")] if STUDY.spec.released.claims else [],
+        precisions=PRECISIONS,
         figures=rules.figures.output,
         pictures=rules.pictures.output,
         provenance=[path.with_name("provenance.json") for path in STUDY.training_logs()],
     output:
-        report(
-            RESULTS / "report.html", category="Report", caption="../report/report.rst"
-        ),
+        report(PATHS.report, category="Report", caption="../report/report.rst"),
     log:
-        RESULTS / "logs/report.log",
+        PATHS.log("report"),
     conda:
         "../../envs/rlsp.yaml"
     params:
         study=STUDY.name,
-        results=RESULTS,
         code=code_hash(
             "rlsp.reporting.report",
             "rlsp.reporting.blocks",

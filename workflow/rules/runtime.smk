@@ -4,20 +4,20 @@
 rule time:
     output:
         samples=STUDY.runtime(),
-        cases=STUDY.runtime_cases(),
+        cases=STUDY.runtime("cases"),
     log:
-        RESULTS / "logs/time.log",
+        PATHS.log("time"),
     conda:
         "../../envs/rlsp.yaml"
     # All cores keep other jobs away; under a cluster executor the profile asks for a whole node.
-    threads: workflow.resource_settings.cores or STUDY.config["runtime"]["threads"]
+    threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
-        gpu=STUDY.gpus,
+        gpu=gpus(STUDY),
     params:
-        specs=STUDY.timed_models(),
+        specs=plain(STUDY.timed_models()),
         study=STUDY.name,
-        timing=STUDY.config["runtime"],
-        device=STUDY.config["device"],
+        timing=STUDY.spec.runtime.dump(),
+        device=STUDY.spec.device,
         code=code_hash(
             "rlsp.timing.tables", *architecture_modules(STUDY.timed_models().values())
         ),
@@ -27,23 +27,23 @@ rule time:
 
 rule sweep:
     output:
-        STUDY.runtime().with_name(f"{STUDY.config['device']}-sweep.csv"),
+        STUDY.runtime("sweep"),
     log:
-        RESULTS / "logs/sweep.log",
+        PATHS.log("sweep"),
     conda:
         "../../envs/rlsp.yaml"
-    threads: workflow.resource_settings.cores or STUDY.config["runtime"]["threads"]
+    threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
-        gpu=STUDY.gpus,
+        gpu=gpus(STUDY),
     params:
-        model=STUDY.config["runtime"]["sweep"],
-        spec=STUDY.swept_model(),
+        model=STUDY.spec.runtime.sweep,
+        spec=plain(SWEPT).get(STUDY.spec.runtime.sweep),
         study=STUDY.name,
-        timing=STUDY.config["runtime"],
-        device=STUDY.config["device"],
+        timing=STUDY.spec.runtime.dump(),
+        device=STUDY.spec.device,
         code=code_hash(
             "rlsp.timing.sweep",
-            *architecture_modules(filter(None, [STUDY.swept_model()])),
+            *architecture_modules(SWEPT.values()),
         ),
     script:
         "../scripts/sweep.py"

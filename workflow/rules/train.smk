@@ -7,39 +7,43 @@ rule train:
         lr=lambda wildcards: ancient(STUDY.train_lr(wildcards.run)),
         start=lambda wildcards: STUDY.train_start(wildcards.run),
     output:
-        weights=RESULTS / "weights/{run}/model.safetensors",
+        weights=PATHS.weights("{run}"),
         log=report(
-            RESULTS / "weights/{run}/training.csv",
+            PATHS.training_log("{run}"),
             category="Training",
             labels={"run": "{run}"},
             caption="../report/training.rst",
         ),
-        provenance=RESULTS / "weights/{run}/provenance.json",
+        provenance=PATHS.provenance("{run}"),
     log:
-        RESULTS / "logs/train/{run}.log",
+        PATHS.log("train", "{run}"),
+    benchmark:
+        PATHS.benchmark("train", "{run}")
     wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("trained")),
+        run=ids("trained"),
     conda:
         "../../envs/rlsp.yaml"
-    threads: lambda wildcards: STUDY.training_threads(wildcards.run)
+    threads: lambda wildcards: training_threads(STUDY, wildcards.run)
     resources:
-        gpu=STUDY.training_gpus,
+        gpu=lambda wildcards: training_gpus(STUDY, wildcards.run),
     params:
-        spec=lambda wildcards: STUDY.training(wildcards.run),
-        folder=lambda wildcards: STUDY.training_folder(wildcards.run),
+        spec=lambda wildcards: STUDY.training(wildcards.run).dump(),
+        folder=lambda wildcards: STUDY.training_folder(wildcards.run).name,
     script:
         "../scripts/train.py"
 
 
 rule convert:
     input:
-        lambda wildcards: STUDY.released_checkpoint(wildcards.run)["manifest"],
+        lambda wildcards: STUDY.downloaded(
+            STUDY.released_download(STUDY.runs[wildcards.run])
+        ),
     output:
-        RESULTS / "weights/{run}/model.safetensors",
+        PATHS.weights("{run}"),
     log:
-        RESULTS / "logs/convert/{run}.log",
+        PATHS.log("convert", "{run}"),
     wildcard_constraints:
-        run=STUDY.pattern(run.id for run in STUDY.runs_of("weights")),
+        run=ids("weights"),
     conda:
         "../../envs/rlsp.yaml"
     params:

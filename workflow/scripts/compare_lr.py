@@ -8,7 +8,7 @@ with job(snakemake.log):
         snakemake.params.name,
         snakemake.params.spec,
         Path(snakemake.input.clips),
-        Path(snakemake.params.download),
+        Path(snakemake.input.archive).with_name("manifest.json"),
         Path(snakemake.output.table),
         workers=snakemake.threads,
     )

@@ -7,6 +7,9 @@ with job(snakemake.log):
     compare_precisions(
         snakemake.params.runs,
         Path(snakemake.output[0]),
+        weights=[Path(path) for path in snakemake.input.weights],
+        lr=[Path(path) for path in snakemake.input.lr],
+        hr=[Path(path) for path in snakemake.input.hr],
         study=snakemake.params.study,
         precisions=snakemake.params.precisions,
         long_clip=snakemake.params.long_clip,

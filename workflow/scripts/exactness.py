@@ -5,8 +5,8 @@ from rlsp.released.exactness import check_exactness
 
 with job(snakemake.log):
     check_exactness(
-        Path(snakemake.input.restored),
-        Path(snakemake.input.released),
+        Path(snakemake.input[0]),
+        Path(snakemake.input[1]),
         Path(snakemake.output[0]),
         full_frames=snakemake.params.full_frames,
     )

@@ -8,7 +8,6 @@ with job(snakemake.log):
         snakemake.params.name,
         snakemake.params.spec,
         Path(snakemake.output[0]),
-        downloads=snakemake.params.downloads,
-        scale=snakemake.params.spec["scale"],
+        source=next(iter(snakemake.input), None),
         workers=snakemake.threads,
     )

@@ -8,5 +8,5 @@ with job(snakemake.log):
         Path(snakemake.input.notebook),
         Path(snakemake.output[0]),
         study=snakemake.params.study,
-        results=Path(snakemake.params.results),
+        results=Path(snakemake.output[0]).parent,
     )

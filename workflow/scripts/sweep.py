@@ -1,7 +1,6 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.timing.cases import Timing
 from rlsp.timing.sweep import sweep_model
 
 with job(snakemake.log):
@@ -10,6 +9,6 @@ with job(snakemake.log):
         snakemake.params.spec,
         Path(snakemake.output[0]),
         study=snakemake.params.study,
-        timing=Timing.from_config(snakemake.params.timing),
+        timing=snakemake.params.timing,
         device=snakemake.params.device,
     )

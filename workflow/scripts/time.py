@@ -1,7 +1,6 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.timing.cases import Timing
 from rlsp.timing.tables import time_models
 
 with job(snakemake.log):
@@ -10,6 +9,6 @@ with job(snakemake.log):
         Path(snakemake.output.samples),
         Path(snakemake.output.cases),
         study=snakemake.params.study,
-        timing=Timing.from_config(snakemake.params.timing),
+        timing=snakemake.params.timing,
         device=snakemake.params.device,
     )

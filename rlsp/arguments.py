@@ -1,0 +1,142 @@
+"""Arguments of the command line; imports nothing that takes time, so that help is there at once."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from rlsp.config.constants import FRAME_SIZES, PRECISIONS
+from rlsp.shipped import ROOT
+
+OWN_RATES = Path("results") / "training-rate"
+
+
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, but not that of an option which then takes the study's value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {number}")
+    return number
+
+
+def frame_size(text: str) -> str | tuple[int, int]:
+    """Parse the name of a frame size, or HxW in LR pixels.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is neither.
+    """
+    if text in FRAME_SIZES:
+        return text
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or min(map(int, found.groups())) < 8:
+        raise argparse.ArgumentTypeError(
+            f"expected {', '.join(FRAME_SIZES)} or HxW of at least 8 pixels, got {text!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
+def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Keep an argument of a command for the parser, as argparse takes it."""
+    return names, options
+
+
+STUDY = argument(
+    "--study", type=Path, action="append", metavar="FILE",
+    help="study file (default: config/demo.yaml); a second one changes the first",
+)  # fmt: skip
+RUN = argument("run", help="id of a run, such as rlsp-3-32.gaussian.s0")
+DEVICE = argument("--device", choices=["auto", "cpu", "cuda"], help="device (default: the study's)")
+ARGUMENTS = {
+    "fetch": (
+        STUDY,
+        argument("download", nargs="*", help="names of downloads (default: all that the study needs)"),
+    ),
+    "where": (
+        STUDY, RUN,
+        argument("dataset", nargs="?", help="one of the run's test sets (default: all of them)"),
+    ),
+    "lr": (
+        STUDY,
+        argument("dataset", help="one of the study's test sets"),
+        argument("folder", type=Path, help="gets a sub-folder of PNG pictures for each clip"),
+        argument("--degradation", help="how the frames are made (default: the only one of the study's runs)"),
+    ),
+    "train": (STUDY, DEVICE, RUN),
+    "rate": (
+        STUDY, DEVICE,
+        argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)"),
+        argument("--seconds", type=float, default=2, help="time of each loop in a round, three steps at least"),
+        argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns"),
+        argument("--output", type=Path, help=f"CSV file (default: {OWN_RATES}/<device>/training_rate.csv)"),
+    ),
+    "time": (
+        STUDY, DEVICE,
+        argument("--models", nargs="+", metavar="MODEL", help="of the study's (default: all)"),
+        argument(
+            "--sizes", nargs="+", type=frame_size, metavar="SIZE",
+            help=f"frames: {', '.join(FRAME_SIZES)}, or HxW of the LR frame in pixels (default: the study's)",
+        ),
+        argument(
+            "--grid", action="store_true", default=None,
+            help="every precision, mode, boundary, batch and size (default: the headline's)",
+        ),
+        argument("--repeats", type=positive, help="most samples of each case (default: the study's)"),
+        argument("--seconds", type=float, help="most time for the samples of a case (default: the study's)"),
+        argument("--warmup", type=positive, help="least frames before the first sample (default: the study's)"),
+        argument("--threads", type=positive, help="CPU threads (default: the study's)"),
+        argument(
+            "--output", type=Path,
+            help="CSV file, times in ms per output frame; the cases go to <name>-cases.csv",
+        ),
+    ),
+    "figures": (
+        argument("--tables", type=Path, required=True, help="folder of tables, such as results/demo/tables"),
+        argument("--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"),
+    ),
+    "estimate": (
+        STUDY,
+        argument(
+            "--rates", type=Path, nargs="*", default=[OWN_RATES, ROOT / "results/reference/training-rate"],
+            help="folders of measured rates, <device>/training_rate.csv",
+        ),
+        argument("--output", type=Path, help="folder for costs.md, costs_training.csv, costs_disk.csv"),
+    ),
+    "compare": (
+        argument("a", type=Path, help="a folder of results, such as results/demo"),
+        argument("b", type=Path, help="another one"),
+    ),
+    "reference": (argument("results", type=Path, help="such as results/demo"),),
+    "upscale": (
+        DEVICE,
+        argument("source", type=Path, help="video file, or folder of PNG pictures"),
+        argument("target", type=Path, help="video file (.mp4 .m4v .mov .mkv), or folder for PNG pictures"),
+        argument("--weights", required=True, help="released:7-48, released:7-64, or a .safetensors file"),
+        argument(
+            "--precision", choices=["auto", *PRECISIONS], default="auto",
+            help="of the network; auto is bf16 where the device has it, else fp32",
+        ),
+        argument("--threads", type=positive, help="CPU threads (default: all cores)"),
+        argument("--data-root", type=Path, default=Path("data"), help="folder for downloads"),
+        argument("--crf", type=float, default=16, help="quality of the video; lower is better"),
+        argument(
+            "--frame-rate", type=positive, default=25, help="frames per second of a video made from pictures"
+        ),
+    ),
+    "diagnose": (
+        argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures"),
+        argument("hr", type=Path, help="ground truth, likewise"),
+        argument("--scale", type=positive, default=4, help="up-scaling factor"),
+        argument("--frames", type=positive, default=100, help="look at the first frames only"),
+    ),
+    "init": (argument("folder", type=Path, help="where Snakefile, study.yaml and profiles go"),),
+    "keys": (argument("--schema", action="store_true", help="the JSON schema of study files, for editors"),),
+}  # fmt: skip

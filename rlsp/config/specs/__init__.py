@@ -1,0 +1,1 @@
+"""Specs: what a study file may say, as typed classes; imports neither torch nor pandas."""

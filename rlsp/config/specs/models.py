@@ -1,0 +1,205 @@
+"""Methods: the entries of ``models``, and what planning must know of each without torch."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from rlsp.config.specs.base import Spec
+from rlsp.config.specs.fields import Finite, Flag, Number, Pixels, Positive, Scale, Text, Whole, Width
+
+Output = Literal["y", "rgb"]
+Layers = Annotated[int, Whole(2, 1000)]
+
+
+class Model(Spec):
+    """What all methods have.
+
+    Attributes
+    ----------
+    LOCATION : str
+        Class of the method, ``package.module:Class``.
+    FAMILY : str
+        Name of the method in tables and figures.
+    SCALES : tuple of int
+        Up-scaling factors that it can have.
+    """
+
+    RESOLVED: ClassVar[tuple[str, ...]] = ("scale", "input_range")
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"input_range"})
+    LOCATION: ClassVar[str]
+    FAMILY: ClassVar[str]
+    SCALES: ClassVar[tuple[int, ...]] = tuple(range(2, 9))
+
+    scale: Scale = Field(4, description="Up-scaling factor.")
+
+    @property
+    def location(self) -> str:
+        """Class of the method, ``package.module:Class``."""
+        return self.LOCATION
+
+    @property
+    def neighbours(self) -> tuple[int, int]:
+        """LR frames before and after the current one that it sees."""
+        return 0, 0
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the class."""
+        names = [*type(self).model_fields, *(self.model_extra or {})]
+        return {name: getattr(self, name) for name in names if name != "arch"}
+
+
+class Network(Model):
+    """A method with weights."""
+
+    input_range: Positive = Field(255, description="The network works on [0, input_range].")
+
+
+class RLSP(Network):
+    """Recurrent Latent Space Propagation."""
+
+    LOCATION = "rlsp.models.rlsp:RLSP"
+    FAMILY = "RLSP"
+
+    arch: Literal["rlsp"] = Field(description="Recurrent Latent Space Propagation.")
+    layers: Layers = Field(7, description="Convolutions from input to output.")
+    filters: Width = Field(128, description="Filters of each convolution and channels of the state.")
+    output: Output = Field("y", description="Luma as in the paper, or RGB as in the released PyTorch code.")
+    adjacent: Flag = Field(True, description="See the previous and the next LR frame.")
+    feedback: Flag = Field(True, description="See the previous output.")
+    state: Flag = Field(True, description="Propagate a hidden state.")
+    residual: Flag = Field(True, description="Add to the nearest-neighbour up-sampled frame.")
+
+    @property
+    def neighbours(self) -> tuple[int, int]:
+        """The previous and the next frame, or none."""
+        return (1, 1) if self.adjacent else (0, 0)
+
+
+class FRVSR(Network):
+    """Frame-Recurrent Video Super-Resolution."""
+
+    LOCATION = "rlsp.models.frvsr:FRVSR"
+    FAMILY = "FRVSR"
+    SCALES = (2, 4, 8)  # sizes are doubled
+
+    input_range: Positive = Field(1, description="The network works on [0, input_range].")
+    arch: Literal["frvsr"] = Field(description="Frame-Recurrent Video Super-Resolution.")
+    blocks: Annotated[int, Whole(1, 1000)] = Field(
+        10, description="Residual blocks; the paper has 3, 5 and 10."
+    )
+    filters: Width = Field(128, description="Filters of the residual blocks; the paper has 64 and 128.")
+    output: Output = Field("rgb", description="RGB as in the paper, or luma.")
+    max_flow: Positive = Field(
+        24,
+        description="Largest optical flow of each direction in LR pixels; the paper's is relative to the size of the "
+        "frame, its re-implementations have 24.",
+    )
+    warp_loss: Annotated[float, Number(0, 1e9)] = Field(
+        1, description="Weight of the loss of the flow beside that of the picture."
+    )
+
+
+class DUF(Network):
+    """Dynamic upsampling filters."""
+
+    LOCATION = "rlsp.models.duf:DUF"
+    FAMILY = "DUF"
+
+    input_range: Positive = Field(1, description="The network works on [0, input_range].")
+    arch: Literal["duf"] = Field(description="Dynamic upsampling filters.")
+    layers: Annotated[int, Whole(10, 1000, multiple_of=2)] = Field(
+        52, description="Layers, 4 and 2 for each dense block; the paper has 16, 28 and 52."
+    )
+    filters: Width = Field(
+        64, description="Filters of the first convolution; 4 and 8 times as many after the dense blocks."
+    )
+    growth: Width | None = Field(
+        None, description="Channels that a dense block adds; by default 32 of 16 layers, else 16."
+    )
+    output: Output = Field("rgb", description="RGB as in the released code, or luma.")
+    border: Pixels = Field(
+        0,
+        description="LR pixels by which borders are mirrored before the network and cropped after it; the released "
+        "code has none.",
+    )
+    huber_delta: Positive | None = Field(
+        None,
+        description="Threshold of the Huber function that is minimised, on pictures in 0..1; by default the mean "
+        "squared error is.",
+    )
+
+    @property
+    def neighbours(self) -> tuple[int, int]:
+        """Three before and three after: 7 frames."""
+        return 3, 3
+
+
+class Bicubic(Model):
+    """Interpolation, which a run names and no entry defines."""
+
+    RESOLVED = ("scale", "phase", "a")
+    LEFT_OUT = frozenset({"phase", "a"})
+    LOCATION = "rlsp.models.bicubic:Bicubic"
+    FAMILY = "bicubic"
+
+    arch: Literal["bicubic"] = Field(description="Bicubic interpolation.")
+    phase: Annotated[float, Number(0, 16)] = Field(0.0, description="HR coordinate of LR pixel 0.")
+    a: Finite = Field(-0.75, description="Keys' parameter; see rlsp.models.bicubic.")
+
+
+class Own(Model):
+    """A class of the user's own, of which nothing is known before it is built."""
+
+    model_config = ConfigDict(extra="allow")
+    RESOLVED = ("scale",)
+    LEFT_OUT = frozenset()
+
+    arch: Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        description="package.module:Class; all other keys are its keyword arguments."
+    )
+
+    @property
+    def location(self) -> str:
+        """The class that it names."""
+        return self.arch
+
+
+SHIPPED: dict[str, type[Model]] = {"rlsp": RLSP, "frvsr": FRVSR, "duf": DUF}
+BUILT: dict[str, type[Model]] = {**SHIPPED, "bicubic": Bicubic}
+
+
+def _branch(entry: Any) -> str | None:
+    arch = entry.get("arch") if isinstance(entry, Mapping) else getattr(entry, "arch", None)
+    if arch is None:
+        return None
+    return arch if isinstance(arch, str) and arch in SHIPPED else "own"
+
+
+# An entry of ``models``.
+AnyModel = Annotated[
+    Annotated[RLSP, Tag("rlsp")]
+    | Annotated[FRVSR, Tag("frvsr")]
+    | Annotated[DUF, Tag("duf")]
+    | Annotated[Own, Tag("own")],
+    Discriminator(_branch),
+]
+
+
+def parse_model(data: Mapping[str, Any] | Model) -> Model:
+    """Make the spec of a model from its plain form, such as that of weights on disk.
+
+    Raises
+    ------
+    ConfigError
+        One line with the key, what was expected and what came.
+    """
+    if isinstance(data, Model):
+        return data
+    arch = data.get("arch")
+    return BUILT.get(arch if isinstance(arch, str) else "", Own).parse(dict(data), f"model {arch}")
+
+
+def architecture_modules(models: Iterable[Model]) -> list[str]:
+    """List the modules that models are written in, once each, as :func:`rlsp.provenance.code_hash` takes them."""
+    return sorted({model.location.partition(":")[0] for model in models})

@@ -1,0 +1,153 @@
+"""Study files: merged over the catalogue, and the owner of a folder of results."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rlsp.config.reading import read_yaml
+from rlsp.errors import ConfigError
+from rlsp.files import write_json
+from rlsp.shipped import ROOT
+
+STUDIES = ROOT / "config"
+CATALOGUE = STUDIES / "catalogue.yaml"
+MOST_BASES = 5  # studies that build on each other; more are a circle
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge two configurations: maps are merged, everything else is replaced (as ``--configfile`` does)."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_config(*files: Path) -> dict[str, Any]:
+    """Read the catalogue and study files, the later ones winning.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing or is not a YAML map; see :func:`rlsp.config.reading.read_yaml`.
+    """
+    config: dict[str, Any] = {}
+    for file in files:
+        config = merge(config, read_yaml(Path(file)))
+    return over_catalogue(config)
+
+
+def over_catalogue(config: dict[str, Any]) -> dict[str, Any]:
+    """Merge a configuration over the study that it extends, if any, and both over the catalogue.
+
+    Raises
+    ------
+    ConfigError
+        The study that is extended is not there, or what is to be added or removed does not fit it.
+    """
+    return merge(read_yaml(CATALOGUE), over_base(dict(config)))
+
+
+def over_base(config: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Merge a configuration over the study that it ``extends``; that key then lists the names of all such studies."""
+    name, runs = config.pop("extends", None), config.get("runs")
+    if name is None:
+        if isinstance(runs, dict):
+            raise ConfigError(
+                "runs: expected array, got a map; add and remove belong to a study with extends"
+            )
+        return config
+    if depth == MOST_BASES:
+        raise ConfigError(f"extends: expected at most {MOST_BASES} studies, one on the other")
+    if not isinstance(name, str):
+        raise ConfigError(f"extends: expected the name of a study or a file, got {name!r}")
+    base = over_base(read_yaml(find_base(name)), depth + 1)
+    if config.get("study", base.get("study")) == base.get("study"):
+        raise ConfigError(
+            f"study: expected a name of its own, as it extends {name}, got {base.get('study')!r}"
+        )
+    merged = merge(base, config)
+    if isinstance(runs, dict):
+        merged["runs"] = changed_runs(base.get("runs", []), runs)
+    return {**merged, "extends": [base["study"], *base.get("extends", [])]}
+
+
+def find_base(name: str) -> Path:
+    """Find the file of a study that another extends: one that ships by its name, else a path.
+
+    Raises
+    ------
+    ConfigError
+        There is neither.
+    """
+    shipped = {path.stem: path for path in STUDIES.glob("*.yaml") if path != CATALOGUE}
+    path = shipped.get(name, Path(name).expanduser())
+    if not path.is_file():
+        close = difflib.get_close_matches(name, shipped, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"extends: no study {name!r}; {hint}known: {', '.join(sorted(shipped))}, or the path of a file"
+        )
+    return path
+
+
+def changed_runs(runs: list[dict[str, Any]], change: dict[str, Any]) -> list[dict[str, Any]]:
+    """Take models and named runs out of a study's ``runs``, and add entries.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, or what is to be removed is not there.
+    """
+    for key in change:
+        if key not in ("add", "remove"):
+            raise ConfigError(f"runs.{key}: unknown key; expected one of add, remove")
+    left, known, removed = [], set(), change.get("remove") or []
+    for entry in runs:
+        names = entry.get("models", [entry.get("name", entry.get("interpolation"))])
+        known |= set(names)
+        kept = [name for name in names if name not in removed]
+        if kept:
+            left.append({**entry, "models": kept} if "models" in entry else entry)
+    for name in removed:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ConfigError(f"runs.remove: unknown name {name!r}; {hint}known: {', '.join(sorted(known))}")
+    return [*left, *(change.get("add") or [])]
+
+
+def study_files(config_files: Iterable[str]) -> list[str]:
+    """Name the files that a study is read from, relative to the working folder or the repository if inside."""
+    names = []
+    for file in config_files:
+        path = Path(file).resolve()
+        if path != CATALOGUE:
+            roots = [root for root in (Path.cwd(), ROOT) if path.is_relative_to(root)]
+            names.append(str(path.relative_to(roots[0]) if roots else path))
+    return sorted(set(names))
+
+
+def check_owner(results: Path, files: list[str]) -> None:
+    """Refuse to write into the results of a study that another file defines.
+
+    Raises
+    ------
+    ConfigError
+        ``results/<study>/owner.json`` names other files.
+    """
+    owner = results / "owner.json"
+    if owner.exists():
+        found = json.loads(owner.read_text())
+        if found != files:
+            raise ConfigError(
+                f"study: {results} holds the results of {' + '.join(found)}, and {' + '.join(files)} has the same "
+                f"name {results.name!r}; choose another name in the study file"
+            )
+
+
+def record_owner(results: Path, files: list[str]) -> None:
+    """Remember which files define the study that a folder of results belongs to."""
+    write_json(results / "owner.json", files)
