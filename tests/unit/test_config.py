@@ -6,6 +6,7 @@ import yaml
 
 from rlsp.config.keys import json_schema
 from rlsp.config.resources import gpus, places, training_gpus, training_threads
+from rlsp.config.specs.datasets import parse_dataset
 from rlsp.config.specs.models import parse_model
 from rlsp.config.specs.study import StudySpec
 from rlsp.config.study import Study
@@ -531,3 +532,9 @@ def test_the_schema_for_editors_is_that_of_the_specs():
     ):
         wrong = changed(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), path, value)
         assert list(check.iter_errors(wrong)), path
+
+
+@pytest.mark.parametrize("data", [{"source": "floder"}, {"source": ["folder"]}, {}])
+def test_plain_forms_of_no_kind_are_refused(data):
+    with pytest.raises(ConfigError, match=r"^datasets.own.source: expected one of camera-moves, .*, got "):
+        parse_dataset(data, "datasets.own")

@@ -160,3 +160,30 @@ def _message(found: Any) -> tuple[str | None, str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def parse_branch(data: Any, key: str, branches: Mapping[str, type[Spec]], where: str) -> Any:
+    """Make the spec of one of several kinds from its plain form; one that is a spec already is returned as it is.
+
+    Parameters
+    ----------
+    data : mapping or Spec
+        The plain form, whose `key` names the kind.
+    key : str
+        Such as ``source``.
+    branches : mapping of str to type
+        The spec of each kind.
+    where : str
+        Place in its file, such as ``datasets.vid4``.
+
+    Raises
+    ------
+    ConfigError
+        One line with the key, what was expected and what came.
+    """
+    if isinstance(data, Spec):
+        return data
+    kind = data.get(key)
+    if not isinstance(kind, str) or kind not in branches:
+        raise ConfigError(f"{where}.{key}: expected one of {', '.join(branches)}, got {kind!r}")
+    return branches[kind].parse(data, where)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rlsp.config.specs.base import Spec
+from rlsp.config.specs.base import Spec, parse_branch
 from rlsp.config.specs.fields import (
     Finite,
     Flag,
@@ -229,11 +229,5 @@ SOURCES: dict[str, type[Dataset]] = {
 
 
 def parse_dataset(data: Mapping[str, Any] | Dataset, where: str = "data set") -> Any:
-    """Make the spec of a data set from its plain form.
-
-    Raises
-    ------
-    ConfigError
-        One line with the key, what was expected and what came.
-    """
-    return data if isinstance(data, Dataset) else SOURCES[data["source"]].parse(data, where)
+    """Make the spec of a data set from its plain form; see :func:`~rlsp.config.specs.base.parse_branch`."""
+    return parse_branch(data, "source", SOURCES, where)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rlsp.config.specs.base import Spec
+from rlsp.config.specs.base import Spec, parse_branch
 from rlsp.config.specs.fields import Digest, Frames, Line, Shot, Text, Whole
 
 Url = Annotated[str, Text(r"^https?://")]
@@ -83,11 +83,5 @@ DOWNLOADS: dict[str, type[Download]] = {"package": Package, "files": Files, "arc
 
 
 def parse_download(data: Mapping[str, Any] | Download, where: str = "download") -> Any:
-    """Make the spec of a download from its plain form.
-
-    Raises
-    ------
-    ConfigError
-        One line with the key, what was expected and what came.
-    """
-    return data if isinstance(data, Download) else DOWNLOADS[data["kind"]].parse(data, where)
+    """Make the spec of a download from its plain form; see :func:`~rlsp.config.specs.base.parse_branch`."""
+    return parse_branch(data, "kind", DOWNLOADS, where)
