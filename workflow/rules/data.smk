@@ -1,17 +1,13 @@
 # Clips: downloaded, packed to memory maps, degraded to LR, and their optical flow.
 
 
-localrules:
-    download,
-    fetch_archive,
-
-
 rule download:
     output:
         PATHS.downloaded("{download}"),
     log:
         PATHS.log("download", "{download}"),
     retries: 1
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -27,6 +23,7 @@ rule fetch_archive:
         archive_mark(str(PATHS.archive("{archive}", "{zip}"))),
     log:
         PATHS.log("fetch_archive", "{archive}", "{zip}"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:

@@ -1,11 +1,6 @@
 # The authors' released weights and frames: the check against their pixels, and the ledger of claims.
 
 
-localrules:
-    claims,
-    count,
-
-
 rule exactness:
     input:
         exactness_pair,
@@ -27,6 +22,7 @@ rule count:
         PATHS.table("counts"),
     log:
         PATHS.log("count"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -54,6 +50,7 @@ rule claims:
         ),
     log:
         PATHS.log("claims"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:

@@ -1,14 +1,6 @@
 # Tidy tables, summaries, figures and the report. Everything here is cheap and runs near the user.
 
 
-localrules:
-    collect,
-    tables,
-    figures,
-    pictures,
-    report,
-
-
 rule collect:
     input:
         scores=STUDY.all_scores(),
@@ -23,6 +15,7 @@ rule collect:
         ],
     log:
         PATHS.log("collect"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -74,6 +67,7 @@ rule tables:
         ),
     log:
         PATHS.log("tables"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -96,6 +90,7 @@ rule figures:
         ),
     log:
         PATHS.log("figures"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -123,6 +118,7 @@ rule pictures:
         ),
     log:
         PATHS.log("pictures"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
@@ -145,6 +141,7 @@ rule report:
         report(PATHS.report, category="Report", caption="../report/report.rst"),
     log:
         PATHS.log("report"),
+    localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
