@@ -102,8 +102,12 @@ class Paths:
 
     def log(self, rule: str, *wildcards: str) -> Path:
         """Log of a job."""
-        return self.results.joinpath("logs", *[rule, *wildcards][:-1], f"{[rule, *wildcards][-1]}.log")
+        return self._of_job("logs", ".log", rule, *wildcards)
 
     def benchmark(self, rule: str, *wildcards: str) -> Path:
         """Table of the time and memory that a job took, as Snakemake measures them."""
-        return self.results.joinpath("benchmarks", rule, f"{'-'.join(wildcards)}.tsv")
+        return self._of_job("benchmarks", ".tsv", rule, *wildcards)
+
+    def _of_job(self, folder: str, suffix: str, *names: str) -> Path:
+        """File of a job: a folder for its rule and each wildcard but the last."""
+        return self.results.joinpath(folder, *names[:-1], names[-1] + suffix)
