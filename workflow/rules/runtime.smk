@@ -7,8 +7,6 @@ rule time:
         cases=STUDY.runtime("cases"),
     log:
         PATHS.log("time"),
-    benchmark:
-        PATHS.benchmark("time")
     conda:
         "../../envs/rlsp.yaml"
     # All cores keep other jobs away; under a cluster executor the profile asks for a whole node.
@@ -32,8 +30,6 @@ rule sweep:
         STUDY.runtime("sweep"),
     log:
         PATHS.log("sweep"),
-    benchmark:
-        PATHS.benchmark("sweep")
     conda:
         "../../envs/rlsp.yaml"
     threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
