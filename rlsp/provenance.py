@@ -24,7 +24,7 @@ NO_PART = tuple(
     f"rlsp.{name}"
     for name in (
         "errors", "shipped", "files", "columns", "provenance", "processors", "config", "starting", "cli", "jobs",
-        "data.sources", "data.download", "data.archives", "data.staging", "training.lease",
+        "data.sources", "data.download", "data.archives", "data.staging", "training.lease", "training.taking",
     )
 )  # fmt: skip
 # LR clips that code of the same arithmetic made are not made again: the hash of rlsp.data.degradation now and then.

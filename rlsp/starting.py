@@ -7,6 +7,7 @@ from rlsp.errors import ConfigError
 from rlsp.files import write_text
 from rlsp.shipped import ROOT
 
+SCHEMA = ROOT / "config" / "study.schema.json"  # editors that know YAML complete and explain keys by it
 TEMPLATE = ROOT / "config" / "start" / "study.yaml"
 # An included Snakefile has no default target, hence the rule.
 SNAKEFILE = """\
@@ -43,6 +44,6 @@ def start_folder(folder: Path) -> list[Path]:
             )
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "profiles", profiles)
-    write_text(study, TEMPLATE.read_text())
+    write_text(study, f"# yaml-language-server: $schema={SCHEMA}\n{TEMPLATE.read_text()}")
     write_text(snakefile, SNAKEFILE)
     return written

@@ -25,7 +25,7 @@ def check_known(key: str, name: Any, names: Iterable[str]) -> None:
     ConfigError
         One line with the key, the name, and those that are known.
     """
-    known = sorted(names)
+    known = sorted(set(names))
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlsp.config.checks import check_known
 from rlsp.config.reading import read_yaml
+from rlsp.config.specs.fields import quoted
 from rlsp.errors import ConfigError
 from rlsp.files import write_json
 from rlsp.shipped import ROOT
@@ -39,6 +41,12 @@ def read_config(*files: Path) -> dict[str, Any]:
     return over_catalogue(config)
 
 
+def check_files(files: Iterable[str]) -> None:
+    """Refuse study files that Snakemake has read, and that :func:`rlsp.config.reading.read_yaml` would not."""
+    for file in files:
+        read_yaml(Path(file))
+
+
 def over_catalogue(config: dict[str, Any]) -> dict[str, Any]:
     """Merge a configuration over the study that it extends, if any, and both over the catalogue.
 
@@ -68,9 +76,12 @@ def over_base(config: dict[str, Any], depth: int = 0) -> dict[str, Any]:
         raise ConfigError(
             f"study: expected a name of its own, as it extends {name}, got {base.get('study')!r}"
         )
+    if not isinstance(base.get("study"), str):
+        raise ConfigError(f"extends: expected a study with a name of its own, {name} has none")
     merged = merge(base, config)
     if isinstance(runs, dict):
-        merged["runs"] = changed_runs(base.get("runs", []), runs)
+        of_base = base.get("runs")
+        merged["runs"] = changed_runs(of_base if isinstance(of_base, list) else [], runs)
     return {**merged, "extends": [base["study"], *base.get("extends", [])]}
 
 
@@ -101,22 +112,29 @@ def changed_runs(runs: list[dict[str, Any]], change: dict[str, Any]) -> list[dic
     ConfigError
         A key is unknown, or what is to be removed is not there.
     """
-    for key in change:
+    for key, value in change.items():
         if key not in ("add", "remove"):
             raise ConfigError(f"runs.{key}: unknown key; expected one of add, remove")
-    left, known, removed = [], set(), change.get("remove") or []
+        if not isinstance(value, list):
+            raise ConfigError(f"runs.{key}: expected array, got {quoted(value)}")
+    left, known, removed = [], [], change.get("remove", [])
     for entry in runs:
-        names = entry.get("models", [entry.get("name", entry.get("interpolation"))])
-        known |= set(names)
+        names = names_of(entry)
+        known += names
         kept = [name for name in names if name not in removed]
-        if kept:
+        if kept or not names:
             left.append({**entry, "models": kept} if "models" in entry else entry)
     for name in removed:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ConfigError(f"runs.remove: unknown name {name!r}; {hint}known: {', '.join(sorted(known))}")
-    return [*left, *(change.get("add") or [])]
+        check_known("runs.remove", name, known)
+    return [*left, *change.get("add", [])]
+
+
+def names_of(entry: Any) -> list[str]:
+    """List the models of an entry of ``runs``, or the name of its run; none of an entry that is wrong."""
+    if not isinstance(entry, dict):
+        return []
+    names = entry.get("models", [entry.get("name", entry.get("interpolation"))])
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def study_files(config_files: Iterable[str]) -> list[str]:

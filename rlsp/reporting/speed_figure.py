@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rlsp.config.specs.models import SHIPPED
 from rlsp.errors import DataError
 from rlsp.reporting.labels import Label, place_labels
 from rlsp.reporting.protocols import protocol_label
@@ -32,7 +33,6 @@ from rlsp.reporting.wide_timing import frame_text
 POINT_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
 MOST_ROWS = 3  # panels below each other that fit a page
 PUBLISHED_COLOR = "0.45"
-FAMILIES = ("rlsp", "frvsr", "duf")  # have the first colours and markers, in this order
 FILLED = "PSNR and time measured here"
 HOLLOW = "PSNR published, time measured here"
 
@@ -301,7 +301,8 @@ def family_of(row: Any, study: dict[str, Any]) -> str:
 
 def family_styles(rows: pd.DataFrame, study: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Give each family a colour and a marker: the paper's three the first ones, interpolation a grey."""
-    found = dict.fromkeys([*FAMILIES, *[family_of(row, study) for row in rows.itertuples()]])
+    # those of the package have the first colours and markers, in their order
+    found = dict.fromkeys([*SHIPPED, *[family_of(row, study) for row in rows.itertuples()]])
     found.pop("interpolation", None)
     styles = {
         family: {"color": COLORS[n % len(COLORS)], "marker": MARKERS[n % len(MARKERS)]}

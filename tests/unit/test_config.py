@@ -160,6 +160,11 @@ def changed(config, path, value):
             {"frames": 9},
             "moves-tets.source: missing; did you mean datasets.moves-test",
         ),
+        (
+            ["recipes", "demo", "steps"],
+            "x" * 10**6,
+            r"recipes.demo.steps: expected integer, got 'x{79}\.\.\. \(YAML",
+        ),
         (["device"], "gpu", "device: expected one of auto, cpu, cuda, got 'gpu'"),
     ],
 )

@@ -248,9 +248,12 @@ def test_wrong_frames_are_refused(spec, clip, message):
     ("spec", "message"),
     [
         ({**BICUBIC, "kind": "lanczos"}, "kind: expected one of bicubic, gaussian, got 'lanczos'"),
-        ({**BICUBIC, "sigma": 1.5}, "degradation bicubic: expected the keys"),
-        ({"kind": "gaussian", "scale": 4}, "degradation gaussian: expected the keys"),
-        ({**BICUBIC, "scale": 0}, "degradation bicubic.scale: expected a minimum of 1, got 0"),
+        ({**BICUBIC, "sigma": 1.5}, "degradation.sigma: unknown key; expected one of kind, boundary"),
+        (
+            {"kind": "gaussian", "scale": 4},
+            "degradation gaussian: missing keys sigma, truncate, phase, boundary, rounding",
+        ),
+        ({**BICUBIC, "scale": 0}, "degradation.scale: expected a minimum of 1, got 0"),
         ({**BICUBIC, "scale": 17}, "scale: expected"),
         ({**GAUSSIAN, "scale": 2.5}, "scale: expected"),
         ({**GAUSSIAN, "scale": True}, "scale: expected"),

@@ -57,6 +57,10 @@ def test_a_study_builds_on_one_that_builds_on_another(tmp_path):
         ({"extends": 5}, "extends: expected the name of a study or a file, got 5"),
         ({"study": "demo"}, "study: expected a name of its own, as it extends demo, got 'demo'"),
         ({"runs": {"remove": ["rlsp-3-65"]}}, "runs.remove: unknown name 'rlsp-3-65'; did you mean rlsp-3-6"),
+        ({"runs": {"remove": "rlsp-3-64"}}, "runs.remove: expected array, got 'rlsp-3-64'"),
+        ({"runs": {"add": {"models": []}}}, "runs.add: expected array, got {'models': "),
+        ({"runs": {"remove": [["rlsp-3-64"]]}}, r"runs.remove: unknown name \['rlsp-3-64'\]"),
+        ({"runs": {"add": ["bicubic"]}}, "runs.2: expected object, got 'bicubic'"),
         ({"runs": {"adds": []}}, "runs.adds: unknown key; expected one of add, remove"),
         (
             {"extends": None, "runs": {"add": [FRAMES]}},
@@ -68,6 +72,15 @@ def test_mistakes_are_one_line(keys, message):
     with pytest.raises(ConfigError, match=message) as caught:
         study(**keys)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{runs: []}", "{study: 5}", "{study: one, runs: 7, test_sets: [vid4]}"])
+def test_a_base_that_is_no_study_is_one_line(tmp_path, text):
+    (tmp_path / "base.yaml").write_text(text)
+    with pytest.raises(
+        ConfigError, match="^(extends: expected a study with a name|runs: expected at least 1|runs.)"
+    ):
+        study(extends=str(tmp_path / "base.yaml"), runs={"add": []})
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """A folder for those without a clone, and what is said where an extra is missing."""
 
+import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,7 +27,11 @@ def test_a_folder_is_laid_out_and_told_what_to_type(tmp_path, capsys):
     assert printed.endswith(f"next:\n  cd '{tmp_path}/my study'\n  snakemake -n\n  snakemake --cores all\n")
     written = {path.name for path in (tmp_path / "my study").iterdir()}
     assert written == {"Snakefile", "study.yaml", "profiles"}
-    assert (tmp_path / "my study" / "study.yaml").read_text() == TEMPLATE.read_text()
+    header, study = (tmp_path / "my study" / "study.yaml").read_text().split("\n", 1)
+    assert study == TEMPLATE.read_text()
+    assert json.loads(Path(header.removeprefix("# yaml-language-server: $schema=")).read_text())[
+        "required"
+    ] == ["study"]
 
 
 @pytest.mark.parametrize("name", ["Snakefile", "study.yaml", "profiles"])

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from rlsp.config.specs.fields import mistake
+from rlsp.config.specs.fields import mistake, quoted
 from rlsp.errors import ConfigError
 
 # What pydantic calls values, in the words of YAML and JSON schema.
@@ -19,7 +19,6 @@ _KINDS = {
     "list_type": "array",
     "tuple_type": "array",
 }
-_LONGEST_VALUE = 80  # characters of a value that an error quotes
 
 
 class Spec(BaseModel):
@@ -119,7 +118,7 @@ def explain(error: ValidationError, where: str = "", tags: Mapping[str, int] | N
         key, message = _message(found)
         if found["type"] == "missing" and isinstance(place[-1], int):
             del place[-1]
-            message = f"expected more entries, got {_short(found['input'])}"
+            message = f"expected more entries, got {quoted(found['input'])}"
         place += [key] if key else []
         path = ".".join([where] * bool(where) + [str(part) for part in place])
         lines.append((len(place), path, f"{path}: {message}" if path else message))
@@ -135,31 +134,21 @@ def _message(found: Any) -> tuple[str | None, str]:
         return None, "missing"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key = context["discriminator"].strip("'()")
-        if kind == "union_tag_not_found":
-            return (
-                (key, "missing")
-                if isinstance(value, Mapping)
-                else (None, f"expected object, got {_short(value)}")
-            )
-        return (
-            key,
-            f"expected one of {context['expected_tags'].replace(chr(39), '')}, got {_short(context['tag'])}",
-        )
+        if kind == "union_tag_invalid":
+            expected = context["expected_tags"].replace("'", "")
+            return key, f"expected one of {expected}, got {quoted(context['tag'])}"
+        is_map = isinstance(value, Mapping)
+        return (key, "missing") if is_map else (None, f"expected object, got {quoted(value)}")
     if kind == "literal_error":
         expected = context["expected"].replace(" or ", ", ").replace("'", "")
-        return None, f"expected one of {expected}, got {_short(value)}"
+        return None, f"expected one of {expected}, got {quoted(value)}"
     if kind in ("too_short", "too_long"):
         bound = "at least" if kind == "too_short" else "at most"
         count = context.get("min_length", context.get("max_length"))
-        return None, f"expected {bound} {count} entries, got {_short(value)}"
+        return None, f"expected {bound} {count} entries, got {quoted(value)}"
     if kind in _KINDS:
-        return None, f"expected {_KINDS[kind]}, got {_short(value)}"
-    return None, f"{found['msg']}, got {_short(value)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+        return None, f"expected {_KINDS[kind]}, got {quoted(value)}"
+    return None, f"{found['msg']}, got {quoted(value)}"
 
 
 def parse_branch(data: Any, key: str, branches: Mapping[str, type[Spec]], where: str) -> Any:
@@ -185,5 +174,5 @@ def parse_branch(data: Any, key: str, branches: Mapping[str, type[Spec]], where:
         return data
     kind = data.get(key)
     if not isinstance(kind, str) or kind not in branches:
-        raise ConfigError(f"{where}.{key}: expected one of {', '.join(branches)}, got {kind!r}")
+        raise ConfigError(f"{where}.{key}: expected one of {', '.join(branches)}, got {quoted(kind)}")
     return branches[kind].parse(data, where)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rlsp.config.specs.base import Spec
+from rlsp.config.specs.base import Spec, parse_branch
 from rlsp.config.specs.fields import Flag, Number, Scale, Whole
 from rlsp.errors import ConfigError
 
@@ -13,14 +13,12 @@ Sigma = Annotated[float, Number(above=0, maximum=100)]
 
 
 class Degradation(Spec):
-    """What all degradations have."""
+    """What all degradations have: a scale, and ``first_pixel``.
+
+    ``first_pixel`` is the phase: HR coordinate, in pixels from the centre of HR pixel 0, of the centre of LR pixel 0.
+    """
 
     RESOLVED: ClassVar[tuple[str, ...]] = ("scale",)
-
-    @property
-    def first_pixel(self) -> float:
-        """Phase: HR coordinate, in pixels from the centre of HR pixel 0, of the centre of LR pixel 0."""
-        raise NotImplementedError
 
 
 class BicubicDown(Degradation):
@@ -75,24 +73,16 @@ AnyDegradation = Annotated[BicubicDown | Gaussian, Field(discriminator="kind")]
 KINDS: dict[str, type[Degradation]] = {"bicubic": BicubicDown, "gaussian": Gaussian}
 
 
-def parse_degradation(data: Mapping[str, Any] | Degradation) -> Degradation:
-    """Make the spec of a resolved degradation from its plain form, which has every key.
+def parse_degradation(data: Mapping[str, Any] | Degradation) -> AnyDegradation:
+    """Make the spec of a resolved degradation from its plain form; no key goes without saying there.
 
     Raises
     ------
     ConfigError
         One line with the key, what was expected and what came.
     """
-    if isinstance(data, Degradation):
-        return data
-    kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError(f"degradation kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    expected = set(KINDS[kind].model_fields)
-    if (
-        set(data) != expected
-    ):  # nothing of a resolved one goes without saying: it tells what input weights expect
-        raise ConfigError(
-            f"degradation {kind}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(data))}"
-        )
-    return KINDS[kind].parse(data, f"degradation {kind}")
+    spec: AnyDegradation = parse_branch(data, "kind", KINDS, "degradation")
+    missing = [name for name in type(spec).model_fields if name not in spec.model_fields_set]
+    if missing and not isinstance(data, Degradation):
+        raise ConfigError(f"degradation {spec.kind}: missing keys {', '.join(missing)}")
+    return spec

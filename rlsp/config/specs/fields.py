@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 NAME = r"^(?!.*[.][.])[a-z0-9][a-z0-9.-]*\Z"
 NAME_HINT = " (lower-case letters, digits, hyphens, single dots)"
 LONGEST_TEXT = 4096  # characters; the longest path of Linux
+LONGEST_QUOTE = 80  # characters of a value that an error quotes
 LONGEST_NAME = 100  # characters; names are joined to file names, of which a file system takes 255
 
 
@@ -20,16 +22,22 @@ def mistake(message: str, key: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("mistake", "{message}", {"message": message, "key": key})
 
 
-class _Checked:
+def quoted(value: Any) -> str:
+    """Quote a value in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+class _Checked(ABC):
     """An annotation that checks a value with a function of its own, and tells editors the same bounds."""
 
+    @abstractmethod
     def check(self, value: Any) -> Any:
         """Return the value, or raise a :func:`mistake`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def json_schema(self) -> dict[str, Any]:
         """Give the JSON schema that says the same."""
-        raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Give pydantic the check."""
@@ -57,20 +65,20 @@ class Number(_Checked):
         """Refuse what is no finite number within the bounds."""
         if type(value) not in (int, float):
             hint = " (YAML reads 1e-3 as text: write 0.001)" if isinstance(value, str) else ""
-            raise mistake(f"expected {self.kind}, got {value!r}{hint}")
+            raise mistake(f"expected {self.kind}, got {quoted(value)}{hint}")
         if not math.isfinite(value):
-            raise mistake(f"expected a finite number, got {value}")
+            raise mistake(f"expected a finite number, got {quoted(value)}")
         return self._bounded(value)
 
     def _bounded(self, value: Any) -> Any:
         if self.minimum is not None and value < self.minimum:
-            raise mistake(f"expected a minimum of {self.minimum}, got {value}")
+            raise mistake(f"expected a minimum of {self.minimum}, got {quoted(value)}")
         if self.above is not None and value <= self.above:
-            raise mistake(f"expected more than the minimum {self.above}, got {value}")
+            raise mistake(f"expected more than the minimum {self.above}, got {quoted(value)}")
         if self.maximum is not None and value > self.maximum:
-            raise mistake(f"expected a maximum of {self.maximum}, got {value}")
+            raise mistake(f"expected a maximum of {self.maximum}, got {quoted(value)}")
         if self.below is not None and value >= self.below:
-            raise mistake(f"expected less than the maximum {self.below}, got {value}")
+            raise mistake(f"expected less than the maximum {self.below}, got {quoted(value)}")
         return value
 
     def json_schema(self) -> dict[str, Any]:
@@ -93,12 +101,12 @@ class Whole(Number):
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is float and not math.isfinite(value):
-            raise mistake(f"expected a finite number, got {value}")
+            raise mistake(f"expected a finite number, got {quoted(value)}")
         if type(value) is not int:
             hint = " (YAML reads 1e-3 as text: write 0.001)" if isinstance(value, str) else ""
-            raise mistake(f"expected {self.kind}, got {value!r}{hint}")
+            raise mistake(f"expected {self.kind}, got {quoted(value)}{hint}")
         if value % self.multiple_of:
-            raise mistake(f"expected a multiple of {self.multiple_of}, got {value}")
+            raise mistake(f"expected a multiple of {self.multiple_of}, got {quoted(value)}")
         return self._bounded(value)
 
     def json_schema(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class WholeOr(_Checked):
         if value == self.word and isinstance(value, str):
             return value
         if isinstance(value, str):
-            raise mistake(f"text {value!r} does not fit ^{self.word}$")
+            raise mistake(f"text {quoted(value)} does not fit ^{self.word}$")
         return Whole(self.minimum, self.maximum).check(value)
 
     def json_schema(self) -> dict[str, Any]:
@@ -141,13 +149,13 @@ class Text(_Checked):
         """Refuse what is no text, is empty or too long, holds control characters, or does not fit the pattern."""
         if not isinstance(value, str):
             hint = ' (YAML reads 011 as the number 9: write "011")' if type(value) is int else ""
-            raise mistake(f"expected string, got {value!r}{hint}")
+            raise mistake(f"expected string, got {quoted(value)}{hint}")
         if self.pattern and not re.search(self.pattern, value):
-            raise mistake(f"{self.what} {value!r} does not fit {self.pattern}{self.hint}")
+            raise mistake(f"{self.what} {quoted(value)} does not fit {self.pattern}{self.hint}")
         if not 0 < len(value) <= self.longest:
             raise mistake(f"expected 1 to {self.longest} characters, got {len(value)}")
         if any(ord(character) < 32 or ord(character) == 127 for character in value):
-            raise mistake(f"expected text without control characters, got {value!r}")
+            raise mistake(f"expected text without control characters, got {quoted(value)}")
         return value
 
     def json_schema(self) -> dict[str, Any]:
@@ -194,7 +202,7 @@ def _several(value: Any) -> Any:
     """Take one name for a list of one."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not names:
-        raise mistake(f"expected a name or a list of names, got {value!r}")
+        raise mistake(f"expected a name or a list of names, got {quoted(value)}")
     return tuple(Text().check(name) for name in names)
 
 

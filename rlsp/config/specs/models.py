@@ -19,8 +19,6 @@ class Model(Spec):
     ----------
     LOCATION : str
         Class of the method, ``package.module:Class``.
-    FAMILY : str
-        Name of the method in tables and figures.
     SCALES : tuple of int
         Up-scaling factors that it can have.
     """
@@ -28,7 +26,6 @@ class Model(Spec):
     RESOLVED: ClassVar[tuple[str, ...]] = ("scale", "input_range")
     LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"input_range"})
     LOCATION: ClassVar[str]
-    FAMILY: ClassVar[str]
     SCALES: ClassVar[tuple[int, ...]] = tuple(range(2, 9))
 
     scale: Scale = Field(4, description="Up-scaling factor.")
@@ -59,7 +56,6 @@ class RLSP(Network):
     """Recurrent Latent Space Propagation."""
 
     LOCATION = "rlsp.models.rlsp:RLSP"
-    FAMILY = "RLSP"
 
     arch: Literal["rlsp"] = Field(description="Recurrent Latent Space Propagation.")
     layers: Layers = Field(7, description="Convolutions from input to output.")
@@ -80,7 +76,6 @@ class FRVSR(Network):
     """Frame-Recurrent Video Super-Resolution."""
 
     LOCATION = "rlsp.models.frvsr:FRVSR"
-    FAMILY = "FRVSR"
     SCALES = (2, 4, 8)  # sizes are doubled
 
     input_range: Positive = Field(1, description="The network works on [0, input_range].")
@@ -104,7 +99,6 @@ class DUF(Network):
     """Dynamic upsampling filters."""
 
     LOCATION = "rlsp.models.duf:DUF"
-    FAMILY = "DUF"
 
     input_range: Positive = Field(1, description="The network works on [0, input_range].")
     arch: Literal["duf"] = Field(description="Dynamic upsampling filters.")
@@ -141,7 +135,6 @@ class Bicubic(Model):
     RESOLVED = ("scale", "phase", "a")
     LEFT_OUT = frozenset({"phase", "a"})
     LOCATION = "rlsp.models.bicubic:Bicubic"
-    FAMILY = "bicubic"
 
     arch: Literal["bicubic"] = Field(description="Bicubic interpolation.")
     phase: Annotated[float, Number(0, 16)] = Field(0.0, description="HR coordinate of LR pixel 0.")

@@ -22,6 +22,7 @@ from rlsp.config.specs.fields import (
     Whole,
     WholeOr,
     mistake,
+    quoted,
 )
 from rlsp.config.specs.models import AnyModel
 from rlsp.config.specs.protocols import Protocol
@@ -38,21 +39,21 @@ TAGS = {"downloads": 2, "datasets": 2, "degradations": 2, "models": 2, "runs": 2
 def _frame_sizes(value: Any) -> Any:
     """Refuse frame sizes that are neither names nor height and width."""
     if isinstance(value, str) and value != "auto":
-        raise mistake(f"unknown name {value!r}; known: auto")
+        raise mistake(f"unknown name {quoted(value)}; known: auto")
     if value == "auto":
         return value
     if not isinstance(value, (list, tuple)) or not value:
-        raise mistake(f"expected auto, or a list of sizes, got {value!r}")
+        raise mistake(f"expected auto, or a list of sizes, got {quoted(value)}")
     sizes: list[str | tuple[int, ...]] = []
     for size in value:
         if isinstance(size, str):
             if size not in FRAME_SIZES:
-                raise mistake(f"unknown name {size!r}; known: {', '.join(sorted(FRAME_SIZES))}")
+                raise mistake(f"unknown name {quoted(size)}; known: {', '.join(sorted(FRAME_SIZES))}")
             sizes.append(size)
             continue
         is_pair = isinstance(size, (list, tuple)) and len(size) == 2
         if not is_pair or not all(type(side) is int and 8 <= side <= 2**14 for side in size):
-            raise mistake(f"expected height and width of at least 8 LR pixels, got {size!r}")
+            raise mistake(f"expected height and width of at least 8 LR pixels, got {quoted(size)}")
         sizes.append(tuple(size))
     return tuple(sizes)
 
