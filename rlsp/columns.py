@@ -94,7 +94,7 @@ SUMMARY_TEXTS = (
 
 
 @dataclass(frozen=True)
-class Table:
+class Columns:
     """The columns of a kind of file.
 
     Attributes
@@ -103,10 +103,13 @@ class Table:
         Names of :data:`COLUMNS`, in order.
     added : frozenset of str
         Those that files kept from earlier versions lack: they are read as empty.
+    is_open : bool
+        Whether there may be further columns: measures by name.
     """
 
     names: tuple[str, ...]
     added: frozenset[str] = frozenset()
+    is_open: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a column that is not declared."""
@@ -123,34 +126,46 @@ TIMED = ("study", "model", "spec_hash", "device", "threads", "precision", "mode"
          "boundary", "batch")  # fmt: skip
 LOGGED = ("step", "loss", "psnr", "learning_rate", "steps_per_second", "validation_psnr", "precision")
 
-SCORES = Table((*RUN, "clip", "frame", "crop", "mse_y", "psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error"))
-RUNTIME = Table((*TIMED, "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"))
-RUNTIME_CASES = Table((
+SCORES = Columns((*RUN, "clip", "frame", "crop", "mse_y"), is_open=True)
+RUNTIME = Columns((*TIMED, "repeat", "runtime_ms", "parameters", "gmac_per_frame", "peak_memory_mb"))
+RUNTIME_CASES = Columns((
     *TIMED, "status", "warmup_frames", "is_stable", "matrix_tflops", "bandwidth_gbs", "floor_compute_ms",
     "floor_memory_ms", "latency_ms", "peak_memory_mb", "energy_j", "clock_mhz", "temperature_c", "busy",
 ))  # fmt: skip
-SWEEP = Table((
+SWEEP = Columns((
     "study", "device", "threads", "precision", "mode", "model", "quantity", "value", "lr_height", "lr_width",
     "repeat", "runtime_ms", "peak_memory_mb", "status",
 ))  # fmt: skip
-TRAINING_LOG = Table(LOGGED, frozenset({"validation_psnr", "precision"}))
-TRAINING = Table(("run", "model", "recipe", "degradation", "seed", *LOGGED), TRAINING_LOG.added)
-TRAINING_RATE = Table((
+TRAINING_LOG = Columns(LOGGED, frozenset({"validation_psnr", "precision"}))
+TRAINING = Columns(("run", "model", "recipe", "degradation", "seed", *LOGGED), TRAINING_LOG.added)
+TRAINING_RATE = Columns((
     "device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers",
     "resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step", "matrix_tflops",
 ), frozenset({"matrix_tflops"}))  # fmt: skip
-PRECISIONS = Table((
+PRECISIONS = Columns((
     "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
     "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",
 ))  # fmt: skip
-COUNTS = Table(("model", "spec_hash", "lr_height", "lr_width", "parameters", "gmac_per_frame"))
-EXACTNESS = Table(("clip", "frame", "max_difference", "differing_pixels", "pixels"))
-OFFICIAL_LR = Table((
+COUNTS = Columns(("model", "spec_hash", "lr_height", "lr_width", "parameters", "gmac_per_frame"))
+EXACTNESS = Columns(("clip", "frame", "max_difference", "differing_pixels", "pixels"))
+OFFICIAL_LR = Columns((
     "clip", "boundary", "frames", "max_difference", "differing_pixels", "pixels", "differing_share",
 ))  # fmt: skip
 
 
-def read_table(path: Path | str, columns: Table | Iterable[str]) -> pd.DataFrame:
+# What a study's tables are made from, each kind in rows/<name>.csv.
+ROWS = {
+    "scores": SCORES,
+    "runtime": RUNTIME,
+    "cases": RUNTIME_CASES,
+    "sweep": SWEEP,
+    "training": TRAINING,
+    "precisions": PRECISIONS,
+    "counts": COUNTS,
+}
+
+
+def read_table(path: Path | str, columns: Columns | Iterable[str]) -> pd.DataFrame:
     """Read a CSV table and check its columns.
 
     Names stay text, even ``007`` or ``nan``; seeds are whole numbers or empty.
@@ -159,7 +174,7 @@ def read_table(path: Path | str, columns: Table | Iterable[str]) -> pd.DataFrame
     ----------
     path : Path
         The file.
-    columns : Table or iterable of str
+    columns : Columns or iterable of str
         What it holds; further columns are kept.
 
     Raises
@@ -168,8 +183,8 @@ def read_table(path: Path | str, columns: Table | Iterable[str]) -> pd.DataFrame
         When the file is missing, unreadable, or lacks a column other than those that were added later.
     """
     path = Path(path)
-    added = columns.added if isinstance(columns, Table) else ()
-    names = columns.names if isinstance(columns, Table) else tuple(columns)
+    added = columns.added if isinstance(columns, Columns) else ()
+    names = columns.names if isinstance(columns, Columns) else tuple(columns)
     texts = [*SUMMARY_TEXTS, *(name for name, (kind, _) in COLUMNS.items() if kind == TEXT)]
     types = dict.fromkeys(texts, "str") | {"seed": "Int64"}
     try:
@@ -187,7 +202,7 @@ def read_table(path: Path | str, columns: Table | Iterable[str]) -> pd.DataFrame
     return table
 
 
-def joined(tables: list[pd.DataFrame], columns: Table) -> pd.DataFrame:
-    """Return the rows of all tables, these columns only; with no tables, an empty one."""
-    filled = [table[list(columns.names)] for table in tables if not table.empty]
+def joined(tables: list[pd.DataFrame], columns: Columns) -> pd.DataFrame:
+    """Return the rows of all tables, without undeclared columns unless there may be; with no tables, an empty one."""
+    filled = [table if columns.is_open else table[list(columns.names)] for table in tables if not table.empty]
     return pd.concat(filled, ignore_index=True) if filled else columns.empty()

@@ -6,6 +6,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from rlsp.errors import DataError
+from rlsp.metrics.metric import Metric
 
 # Wang et al. 2004, section III.C: circular Gaussian window of 11 x 11 taps, sigma 1.5; K1 = 0.01, K2 = 0.03.
 WINDOW_SIGMA = 1.5
@@ -158,3 +159,9 @@ def mean_ssim(similarity: np.ndarray, *, crop: int) -> float:
 def _check_same_shape(reference: np.ndarray, restored: np.ndarray) -> None:
     if reference.shape != restored.shape:
         raise DataError(f"restored frame: expected {reference.shape} like the truth, got {restored.shape}")
+
+
+LUMA, RGB = ("reference", "restored"), ("reference_rgb", "restored_rgb")
+PSNR_Y = Metric("psnr_y", "PSNR-Y", "dB", "frame", LUMA, "higher", 2, psnr, average="psnr")
+PSNR_RGB = Metric("psnr_rgb", "PSNR-RGB", "dB", "frame", RGB, "higher", 2, psnr, average="psnr")
+SSIM_Y = Metric("ssim_y", "SSIM-Y", "", "frame", LUMA, "higher", 4, ssim)

@@ -8,6 +8,7 @@ import numpy as np
 from rlsp.errors import ConfigError, DataError
 from rlsp.metrics.fidelity import crop_border
 from rlsp.metrics.flow import farneback, warp
+from rlsp.metrics.metric import Metric
 
 # TecoGAN, released code, metrics.py, crop_8x8: sizes become multiples of 32, at least 16 less than the frame
 TOF_MULTIPLE = 32
@@ -141,3 +142,19 @@ def _inner(visible: np.ndarray, crop: int) -> np.ndarray:
     inner = np.zeros_like(visible, dtype=bool)
     crop_border(inner, crop)[...] = crop_border(visible, crop)
     return inner
+
+
+# Averaged as TecoGAN's metrics.py does (github.com/thunil/TecoGAN, cutfr = 2): over frames 2..n-3 of a clip of n
+# frames, so that the first flow is the one from frame 2 to frame 3. On the luma that we measure, stretched to full
+# range, the released 7-128 frames have 0.1699 on Vid4; with grey made from RGB as there, 0.1698.
+TOF = Metric(
+    "tof", "tOF", "pixels", "pair", ("reference_grey", "restored_grey"), "lower", 3, tof, trim=(3, 2),
+    note="tOF: difference of the Farneback flows of restored and true luma, crop and trim of TecoGAN's metrics.py",
+)  # fmt: skip
+# The mean over all pairs of a clip (Lai et al. 2018, evaluate_WarpError.py); the first frame has no pair.
+WARP_ERROR = Metric(
+    "warp_error", "warping error", "", "pair", ("previous", "current", "backward", "visible", "crop"), "lower", 3,
+    warp_error, trim=(1, 0), factor=1000,
+    note="warping error: mean squared change of the luma, in [0, 1], along the true motion, where it is visible in "
+    "both frames, over all pairs",
+)  # fmt: skip

@@ -1,135 +1,170 @@
-"""Tables for people: cells as text, and whole tables as Markdown and LaTeX."""
+"""The printer of tables: Markdown, LaTeX and HTML for people, CSV for programs."""
 
-import io
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import html
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-EMPTY = "–"
+from rlsp.files import write_csv, write_text
+from rlsp.reporting.table import Table
+
+NOTHING = "Not measured in this study."
+WIDEST_TEXT = 30  # characters of a column of text in LaTeX; longer ones are broken into lines
+TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "×": r"$\times$",
+    "…": r"\ldots{}",
+    "²": r"$^2$",
+    "°": r"$^\circ$",
+}
 
 
-@dataclass(frozen=True)
-class Section:
-    """One printed table: a caption, column heads as (group, name), and rows of text."""
-
-    caption: str
-    heads: list[tuple[str, str]]
-    rows: list[list[str]]
-
-
-# ---- cells -------------------------------------------------------------------------------------
+def write_tables(folder: Path, name: str, rows: pd.DataFrame, tables: Sequence[Table]) -> None:
+    """Write ``<name>.csv``, all numbers of an analysis in full precision, and its tables as Markdown, LaTeX and HTML."""
+    write_csv(folder / f"{name}.csv", rows)
+    write_text(folder / f"{name}.md", markdown_text(tables))
+    write_text(folder / f"{name}.tex", latex_text(tables, name))
+    write_text(folder / f"{name}.html", html_text(tables))
 
 
-def number_text(value: float, digits: int, spread: float | None = None, *, sign: str = "") -> str:
-    """Return a number with a fixed count of decimals, never ``-0.00``, ``±`` a spread where there is one."""
-    if pd.isna(value):
-        return EMPTY
-    text = f"{round(value, digits) + 0.0:{sign}.{digits}f}"
-    return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
+# ---- Markdown ----------------------------------------------------------------------------------
 
 
-def spread_text(table: pd.DataFrame, row: Hashable, column: str, digits: int) -> str:
-    """Return mean ± standard deviation of a row of an indexed table, a dash when there is no such row."""
-    if row not in table.index:
-        return EMPTY
-    return number_text(table.loc[row, column], digits, table.loc[row, f"{column}_std"])
+def markdown_text(tables: Sequence[Table]) -> str:
+    """Return tables as Markdown, each a caption and a table; the best of a column is bold."""
+    return "\n".join(map(markdown_table, tables)) if tables else f"{NOTHING}\n"
 
 
-def time_text(value: float) -> str:
-    """Return a time or rate with about three digits."""
-    if pd.isna(value):
-        return EMPTY
-    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+def markdown_table(table: Table) -> str:
+    """Return one table with its caption; the head of a group stands above the first of its columns."""
+    return f"**{table.title}.** {table.caption}\n\n{markdown_lines(table)}\n"
 
 
-def count_text(value: float) -> str:
-    """Return a whole number with thousands separated."""
-    return EMPTY if pd.isna(value) else f"{round(value):,}"
+def markdown_lines(table: Table) -> str:
+    """Return the lines of a table without its caption."""
+    heads = []
+    for group, width in table.groups():
+        inside = [column.head for column in table.columns[len(heads) : len(heads) + width]]
+        heads += [f"{group}<br>{inside[0]}" if group else inside[0], *inside[1:]]
+    rules = ["---" if table.is_text(place) else "---:" for place in range(len(heads))]
+    body = [
+        [f"**{cell}**" if table.is_best(row, place) else str(cell) for place, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (heads, rules, *body)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
-def signed_text(decibels: float) -> str:
-    """Return a difference with its sign and two digits, never ``-0.00``."""
-    return f"{round(decibels, 2) + 0.0:+.2f}"
+# ---- LaTeX -------------------------------------------------------------------------------------
 
 
-def plural(count: int, noun: str) -> str:
-    """Return ``1 clip``, ``2 clips``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-# ---- tables ---------------------------------------------------------------------------------------
-
-
-def markdown_text(sections: list[Section]) -> str:
-    """Return the sections as Markdown, each a caption line and a table."""
-    out = io.StringIO()
-    if not sections:
-        out.write("Not measured in this study.\n")
-    for number, section in enumerate(sections):
-        out.write("\n" if number else "")
-        out.write(f"{section.caption}\n\n")
-        heads = [f"{name}<br>{group}" if group else name for group, name in section.heads]
-        out.write(markdown_table([heads, *section.rows], is_numeric=True) + "\n")
-    return out.getvalue()
-
-
-def markdown_table(rows: Sequence[Sequence[str]], *, is_numeric: bool = False) -> str:
-    """Return rows, the heads first, as a table in Markdown; numbers stand to the right of all but the first column."""
-    rule = "---:" if is_numeric else "---"
-    head, *body = rows
-    lines = [head, ["---", *[rule] * (len(head) - 1)], *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def tex_text(sections: list[Section], name: str) -> str:
-    """Return the sections as LaTeX tables (package booktabs), each with its caption and a label."""
-    if not sections:
-        return "% Not measured in this study.\n"
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(
-        tex_table(section, f"tab:{name.replace('_', '-')}-{number}")
-        for number, section in enumerate(sections, start=1)
+def latex_text(tables: Sequence[Table], name: str) -> str:
+    """Return tables as LaTeX, each with its caption and a label, no wider than the text of a page."""
+    if not tables:
+        return f"% {NOTHING}\n"
+    return "% needs \\usepackage{booktabs,array,adjustbox}\n" + "\n".join(
+        latex_table(table, f"tab:{name.replace('_', '-')}-{number}")
+        for number, table in enumerate(tables, start=1)
     )
 
 
-def tex_table(section: Section, label: str) -> str:
-    """Return one LaTeX table; neighbouring columns of one group share a head."""
-    spans: list[tuple[str, int]] = []
-    for group, _ in section.heads:
-        if spans and spans[-1][0] == group:
-            spans[-1] = (group, spans[-1][1] + 1)
-        else:
-            spans.append((group, 1))
+def latex_table(table: Table, label: str) -> str:
+    """Return one LaTeX table; neighbouring columns of one group share a head, long texts are broken into lines."""
     groups = [
         rf"\multicolumn{{{width}}}{{c}}{{{escape_tex(group)}}}" if group else " & ".join([""] * width)
-        for group, width in spans
+        for group, width in table.groups()
+    ]
+    rules, place = [], 1
+    for group, width in table.groups():
+        rules += [rf"\cmidrule(lr){{{place}-{place + width - 1}}}"] if group else []
+        place += width
+    above = [" & ".join(groups) + r" \\", " ".join(rules)] if rules else []
+    body = [
+        [
+            rf"\textbf{{{escape_tex(str(cell))}}}" if table.is_best(row, place) else escape_tex(str(cell))
+            for place, cell in enumerate(row)
+        ]
+        for row in table.rows
     ]
     lines = [
         r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_tex(section.caption)}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{escape_tex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{{label}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(section.heads) - 1)}}}",
+        r"\begin{adjustbox}{max width=\textwidth}",
+        rf"\begin{{tabular}}{{{latex_columns(table)}}}",
         r"\toprule",
-        " & ".join(groups) + r" \\",
-        " & ".join(escape_tex(name) for _, name in section.heads) + r" \\",
+        *above,
+        " & ".join(escape_tex(column.head) for column in table.columns) + r" \\",
         r"\midrule",
-        *[" & ".join(escape_tex(cell) for cell in row) + r" \\" for row in section.rows],
+        *[" & ".join(row) + r" \\" for row in body],
         r"\bottomrule",
         r"\end{tabular}",
+        r"\end{adjustbox}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
+def widths(table: Table) -> list[int]:
+    """Count the characters that each column takes in LaTeX."""
+    found = []
+    for place, column in enumerate(table.columns):
+        longest = max([len(column.head), *(len(str(row[place])) for row in table.rows)])
+        found.append(min(longest, WIDEST_TEXT) if table.is_text(place) else longest)
+    return found
+
+
+def latex_columns(table: Table) -> str:
+    """Return the kinds of the columns: numbers to the right, text to the left, long text in lines."""
+    kinds = []
+    for place, width in enumerate(widths(table)):
+        is_long = any(len(str(row[place])) > WIDEST_TEXT for row in table.rows)
+        text = rf">{{\raggedright\arraybackslash}}p{{{width / 2:g}em}}" if is_long else "l"
+        kinds.append(text if table.is_text(place) else "r")
+    return "".join(kinds)
+
+
 def escape_tex(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
-    special = {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "–": "--",
-    }
-    return "".join(special.get(character, character) for character in text)
+    """Escape what LaTeX would take for a command, or does not know."""
+    return "".join(TEX.get(character, character) for character in text)
+
+
+# ---- HTML --------------------------------------------------------------------------------------
+
+
+def html_text(tables: Sequence[Table]) -> str:
+    """Return tables as HTML, without any style of their own; every text of a study is escaped."""
+    return "\n".join(map(html_table, tables)) if tables else f"<p>{NOTHING}</p>\n"
+
+
+def html_table(table: Table) -> str:
+    """Return one table with its caption; numbers have the class ``number``, the best of a column is strong."""
+    groups = [
+        f'<th colspan="{width}" scope="colgroup">{html.escape(group)}</th>' for group, width in table.groups()
+    ]
+    kinds = ["" if table.is_text(place) else ' class="number"' for place in range(len(table.columns))]
+    heads = [
+        f'<th{kind} scope="col">{html.escape(column.head)}</th>'
+        for kind, column in zip(kinds, table.columns, strict=True)
+    ]
+    above = [f"<tr>{''.join(groups)}</tr>"] if any(column.group for column in table.columns) else []
+    body = []
+    for row in table.rows:
+        cells = [html.escape(str(cell)) for cell in row]
+        cells = [
+            f"<strong>{cell}</strong>" if table.is_best(row, place) else cell for place, cell in enumerate(cells)
+        ]
+        body.append("<tr>" + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, cells, strict=True)) + "</tr>")
+    caption = f"<caption><b>{html.escape(table.title)}.</b> {html.escape(table.caption)}</caption>"
+    head = ["<thead>", *above, f"<tr>{''.join(heads)}</tr>", "</thead>"]
+    return "\n".join(["<table>", caption, *head, "<tbody>", *body, "</tbody>", "</table>"]) + "\n"

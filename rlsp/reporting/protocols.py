@@ -1,6 +1,6 @@
 """Protocols: how per-frame scores become one number per clip, and per-clip numbers one per data set.
 
-A protocol is ``{"channel": "y" | "rgb", "crop": int, "trim": [first, last], "average": "frame" | "video"}``:
+A protocol (`rlsp.config.specs.protocols.Protocol`) has a channel, a crop, a trim and an average:
 
 - ``channel``: PSNR of the BT.601 luma, or of the three RGB channels together. SSIM is always the luma's.
 - ``crop``: pixels left out at each of the four borders; has to be one of the crops that were scored.
@@ -8,71 +8,43 @@ A protocol is ``{"channel": "y" | "rgb", "crop": int, "trim": [first, last], "av
 - ``average``: ``frame`` is the mean of the PSNR of the frames; ``video`` is the PSNR of the mean squared
   error of all frames of a clip, never higher than the former.
 
-The number of a data set is the plain mean over its clips, whatever their lengths.
+The number of a data set is the plain mean over its clips, whatever their lengths. Measures other than PSNR are averaged
+as their `rlsp.metrics.metric.Metric` says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rlsp.columns import RUN, SCORES
+from rlsp.config.specs.protocols import Protocol
 from rlsp.errors import ConfigError, DataError
+from rlsp.metrics import METRICS, PSNR
 from rlsp.metrics.fidelity import psnr_from_mse
+from rlsp.metrics.metric import Metric
 
 PEAK = 255.0  # 8-bit pictures, also for luma, whose own range is 16..235: the convention of the field
-
-# tOF is always averaged as TecoGAN's metrics.py does (github.com/thunil/TecoGAN, cutfr = 2): over frames
-# 2..n-3 of a clip of n frames, so that the first flow is the one from frame 2 to frame 3. On the luma that we
-# measure, stretched to full range, the released 7-128 frames have 0.1699 on Vid4; with grey made from RGB as
-# there, 0.1698.
-TOF_TRIM = (3, 2)
-# The warping error is the mean over all pairs of a clip (Lai et al., "Learning Blind Video Temporal
-# Consistency", ECCV 2018, evaluate_WarpError.py); the first frame has no pair.
-WARP_ERROR_TRIM = (1, 0)
 
 KEY_COLUMNS = (*RUN, "clip")
 VARIANT_LABELS = tuple(name for name in RUN if name != "dataset")
 
 
-def check_protocol(protocol: dict[str, Any]) -> None:
-    """Check a protocol.
-
-    Raises
-    ------
-    ConfigError
-        When a key is missing or unknown, or a value is not one of those listed in the module's docstring.
-    """
-    expected = {"channel", "crop", "trim", "average"}
-    if set(protocol) != expected:
-        raise ConfigError(f"protocol: expected the keys {sorted(expected)}, got {sorted(protocol)}")
-    if protocol["channel"] not in ("y", "rgb"):
-        raise ConfigError(f"protocol: channel: expected 'y' or 'rgb', got {protocol['channel']!r}")
-    if protocol["average"] not in ("frame", "video"):
-        raise ConfigError(f"protocol: average: expected 'frame' or 'video', got {protocol['average']!r}")
-    trim = protocol["trim"]
-    counts = [protocol["crop"], *trim] if isinstance(trim, Sequence) and len(trim) == 2 else [None]
-    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
-        raise ConfigError(
-            "protocol: expected crop: a whole number >= 0, trim: two of them, "
-            f"got crop: {protocol['crop']!r}, trim: {trim!r}"
-        )
-
-
-def protocol_label(protocol: dict[str, Any]) -> str:
+def protocol_label(protocol: Protocol) -> str:
     """Return the protocol in words, for example ``PSNR-Y, crop 8, trim 2+2, video``."""
-    check_protocol(protocol)
-    first, last = protocol["trim"]
-    channel = protocol["channel"].upper()
-    return f"PSNR-{channel}, crop {protocol['crop']}, trim {first}+{last}, {protocol['average']}"
+    first, last = protocol.trim
+    channel = protocol.channel.upper()
+    return f"PSNR-{channel}, crop {protocol.crop}, trim {first}+{last}, {protocol.average}"
 
 
-def ssim_label(protocol: dict[str, Any]) -> str:
-    """Return what the SSIM beside a protocol's PSNR is: luma, same crop and trim, mean over frames."""
-    check_protocol(protocol)
-    first, last = protocol["trim"]
-    return f"SSIM-Y, crop {protocol['crop']}, trim {first}+{last}, frame"
+def metric_label(metric: Metric, protocol: Protocol) -> str:
+    """Return what a measure beside a protocol's PSNR is: its crop and trim, and that frames are averaged.
+
+    Measures of pairs and clips with a trim of their own say what that is in their note.
+    """
+    first, last = protocol.trim
+    return f"{metric.label}, crop {protocol.crop}, trim {first}+{last}, frame"
 
 
 def mse_of_psnr(psnr: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
@@ -80,49 +52,56 @@ def mse_of_psnr(psnr: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
     return PEAK**2 / 10.0 ** (psnr / 10.0)
 
 
-def apply_protocol(scores: pd.DataFrame, protocol: dict[str, Any]) -> pd.DataFrame:
+def measured(scores: pd.DataFrame, metrics: Iterable[Metric] = METRICS) -> list[Metric]:
+    """Return the measures of which scores have a column, besides PSNR, which a protocol chooses."""
+    return [metric for metric in metrics if metric.average == "mean" and metric.name in scores.columns]
+
+
+def apply_protocol(
+    scores: pd.DataFrame, protocol: Protocol, metrics: Sequence[Metric] = METRICS
+) -> pd.DataFrame:
     """Average per-frame scores over the frames of each clip.
 
     Parameters
     ----------
     scores : DataFrame
         One row per run, data set, clip, frame and crop, with the columns `rlsp.columns.SCORES`.
-    protocol : dict
+    protocol : Protocol
         See the module's docstring.
+    metrics : sequence of Metric
+        Measures that there may be; a measure that was not scored has no column.
 
     Returns
     -------
     DataFrame
         One row per run, data set and clip: the columns `KEY_COLUMNS`, then ``crop``, ``n_frames`` (after
-        the trim), ``psnr`` (dB), ``ssim``, ``tof`` (pixels) and ``warp_error``. tOF and warping error have
-        trims of their own, `TOF_TRIM` and `WARP_ERROR_TRIM`, and are empty where a clip is too short.
+        the trim), ``psnr`` (dB), and each measure by its short name, empty where a clip is too short for it.
 
     Raises
     ------
     ConfigError
-        When the protocol is wrong, or its crop was not scored.
+        When the crop of the protocol was not scored.
     DataError
         When columns or frames are missing or doubled, several studies are mixed, or the trim leaves nothing.
     """
-    check_protocol(protocol)
     check_scores(scores)
     crops = sorted(scores["crop"].unique())
-    if protocol["crop"] not in crops:
+    if protocol.crop not in crops:
         listed = ", ".join(str(crop) for crop in crops)
-        raise ConfigError(f"protocol: expected a crop that was scored ({listed}), got {protocol['crop']}")
-    chosen = scores[scores["crop"] == protocol["crop"]]
+        raise ConfigError(f"protocol: expected a crop that was scored ({listed}), got {protocol.crop}")
+    chosen = scores[scores["crop"] == protocol.crop]
     groups = chosen.groupby(list(KEY_COLUMNS), sort=False, dropna=False)
     rows = []
     for key, clip in groups:
         labels = dict(zip(KEY_COLUMNS, key, strict=True))
         where = f"{labels['run']}: {labels['dataset']}/{labels['clip']}"
-        rows.append(labels | average_clip(clip, protocol, where))
+        rows.append(labels | average_clip(clip, protocol, where, measured(scores, metrics)))
     return pd.DataFrame(rows).astype({column: scores[column].dtype for column in KEY_COLUMNS})
 
 
 def check_scores(scores: pd.DataFrame) -> None:
     """Raise a `DataError` unless the table has all score columns, one study, and whole clips."""
-    missing = [column for column in SCORES.names if column not in scores.columns]
+    missing = [column for column in (*SCORES.names, PSNR["y"].name) if column not in scores.columns]
     if missing:
         raise DataError(f"scores: missing columns {', '.join(missing)}")
     if scores.empty:
@@ -132,36 +111,49 @@ def check_scores(scores: pd.DataFrame) -> None:
         raise DataError(f"scores: expected one study, got {', '.join(studies)}")
 
 
-def average_clip(rows: pd.DataFrame, protocol: dict[str, Any], where: str) -> dict[str, Any]:
+def average_clip(
+    rows: pd.DataFrame, protocol: Protocol, where: str, metrics: Sequence[Metric]
+) -> dict[str, Any]:
     """Average the rows of one clip at one crop; `where` names the clip in errors."""
     rows = rows.sort_values("frame")
     if not np.array_equal(rows["frame"], np.arange(len(rows))):
         raise DataError(f"{where}: expected each frame 0..{len(rows) - 1} once, got {frames_text(rows)}")
-    kept = trimmed(rows, protocol["trim"])
+    kept = trimmed(rows, protocol.trim)
     if kept.empty:
-        first, last = protocol["trim"]
+        first, last = protocol.trim
         raise DataError(f"{where}: a trim of {first}+{last} leaves none of its {len(rows)} frames")
+    means = {metric.short: average_metric(rows, metric, protocol) for metric in metrics}
     return {
-        "crop": protocol["crop"],
+        "crop": protocol.crop,
         "n_frames": len(kept),
         "psnr": average_psnr(kept, protocol, where),
-        "ssim": kept["ssim_y"].mean(skipna=False),
-        "tof": trimmed(rows, TOF_TRIM)["tof"].mean(skipna=False),
-        "warp_error": trimmed(rows, WARP_ERROR_TRIM)["warp_error"].mean(skipna=False),
+        **means,
     }
 
 
-def average_psnr(rows: pd.DataFrame, protocol: dict[str, Any], where: str) -> float:
+def average_metric(rows: pd.DataFrame, metric: Metric, protocol: Protocol) -> float:
+    """Return the mean of a measure over the frames of a clip that count, nan where one of them has none.
+
+    The first frame has no pair; the value of a whole clip stands in the row of its first frame.
+    """
+    if metric.kind == "clip":
+        return float(rows[metric.name].iloc[0])
+    kept = trimmed(rows, protocol.trim if metric.trim is None else metric.trim)
+    kept = kept[kept["frame"] > 0] if metric.kind == "pair" else kept
+    return float(kept[metric.name].mean(skipna=False))
+
+
+def average_psnr(rows: pd.DataFrame, protocol: Protocol, where: str) -> float:
     """Return the PSNR (dB) of the frames of a clip, NaN when none of them has that channel."""
-    column = f"psnr_{protocol['channel']}"
-    empty = rows[column].isna()
+    column = PSNR[protocol.channel].name
+    empty = rows[column].isna() if column in rows.columns else pd.Series(True, index=rows.index)
     if empty.all():
         return float("nan")
     if empty.any():
         raise DataError(f"{where}: {column}: expected a number for each frame, {empty.sum()} are empty")
-    if protocol["average"] == "frame":
+    if protocol.average == "frame":
         return float(rows[column].mean())
-    mse = rows["mse_y"] if protocol["channel"] == "y" else mse_of_psnr(rows["psnr_rgb"])
+    mse = rows["mse_y"] if protocol.channel == "y" else mse_of_psnr(rows["psnr_rgb"])
     return psnr_from_mse(float(mse.mean()))
 
 
@@ -189,12 +181,12 @@ def mean_over_clips(per_clip: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per run and data set: its labels, ``dataset``, ``n_clips``, ``n_frames`` (of all clips
-        together), and the means of ``psnr``, ``ssim``, ``tof`` and ``warp_error``; a mean is empty when one
-        clip has no value.
+        together), and the means of ``psnr`` and of every other measure; a mean is empty when one clip has no
+        value.
     """
     keys = [column for column in KEY_COLUMNS if column != "clip"]
     groups = per_clip.groupby(keys, sort=False, dropna=False)
-    numbers = ["psnr", "ssim", "tof", "warp_error"]
+    numbers = [column for column in per_clip.columns if column not in (*KEY_COLUMNS, "crop", "n_frames")]
     means = groups[numbers].agg(lambda column: column.mean(skipna=False))
     counts = groups.agg(n_clips=("clip", "size"), n_frames=("n_frames", "sum"))
     return counts.join(means).reset_index()
@@ -219,6 +211,32 @@ def leave_one_clip_out(per_clip: pd.DataFrame) -> pd.DataFrame:
     if not parts:
         return mean_over_clips(per_clip).assign(left_out="").iloc[:0]
     return pd.concat(parts, ignore_index=True)
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.DataFrame:
+    """Return mean and standard deviation over the seeds of each variant, variants in order of appearance.
+
+    Several seeds of a variant become one row: each number is a mean over seeds, ``<number>_std`` its standard deviation
+    (n - 1 in the denominator, empty for a single seed), ``run`` all the runs, separated by spaces.
+    """
+    rows = rows.assign(variant=variant_labels(rows))
+    names = ["variant", "model", "recipe", "origin", "degradation", *keys]
+    if rows.empty:
+        spread = [f"{number}_std" for number in numbers]
+        return pd.DataFrame(
+            columns=["run", *names, "n_clips", "n_frames", *numbers, *spread, "n_seeds", "seeds"]
+        )
+    groups = rows.groupby(names, sort=False, dropna=False)
+    table = groups.agg(
+        run=("run", " ".join),
+        n_clips=("n_clips", "first"),
+        n_frames=("n_frames", "first"),
+        n_seeds=("run", "size"),
+        seeds=("seed", lambda seeds: " ".join(str(seed) for seed in seeds.dropna())),
+        **{number: (number, lambda column: column.mean(skipna=False)) for number in numbers},
+        **{f"{number}_std": (number, "std") for number in numbers},
+    )
+    return table.reset_index()[["run", *names, *[name for name in table.columns if name != "run"]]]
 
 
 def variant_labels(table: pd.DataFrame) -> pd.Series:

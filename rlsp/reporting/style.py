@@ -3,16 +3,20 @@
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from rlsp.files import replace_when_complete
+
+if TYPE_CHECKING:
+    from rlsp.reporting.results import Results
 
 # seaborn's "colorblind" palette, dark colours first
 COLORS = (
@@ -109,6 +113,34 @@ def label_styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
         }
         for number, label in enumerate(labels)
     }
+
+
+def variant_styles(results: "Results") -> dict[str, dict[str, Any]]:
+    """Return the style of each variant of a study, the same in all of its figures."""
+    return label_styles(results.scores["variant"])
+
+
+def line_styles(results: "Results") -> dict[str, dict[str, Any]]:
+    """Of more variants than lines can show, leave colour to those that the study compares.
+
+    These are interpolation, the reference model, the rows of the ablation and every other architecture; the
+    rest (depths and widths, which other figures show) turns grey under one label.
+    """
+    styles, scores, facts = variant_styles(results), results.scores, results.facts
+    if len(styles) <= MOST_LINES:
+        return styles
+    own = facts.models.get(facts.reference_model or "")
+    compared = {*facts.ablation, facts.reference_model}
+    compared |= {name for name, spec in facts.models.items() if own is None or spec.arch != own.arch}
+    is_kept = scores["model"].isin(compared) | (scores["origin"] == "interpolation")
+    kept = list(dict.fromkeys(scores["variant"][is_kept]))[:MOST_LINES] or list(styles)[:MOST_LINES]
+    return {label: style if label in kept else FADED for label, style in styles.items()}
+
+
+def plot_line(axis: Axes, values: pd.Series, styles: dict[str, dict], label: str, **changes: Any) -> None:
+    """Draw a variant's line over the index of its values, with markers spread out so that grey lines differ."""
+    style = {"label": wrapped(label)} | styles[label] | {"markersize": 3.5} | changes
+    axis.plot(values.index, values, **style)
 
 
 def add_legend(figure: Figure) -> None:
