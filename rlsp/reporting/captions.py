@@ -54,13 +54,13 @@ def seeds_text(row: Any) -> str:
     return str(row.n_seeds) if row.seeds else EMPTY
 
 
-def counts_text(rows: pd.DataFrame) -> str:
+def counts_text(rows: pd.DataFrame, *, trim: bool = True) -> str:
     """Return the number of clips and frames of means, with a warning where methods differ in them."""
     counts = rows[["n_clips", "n_frames"]].drop_duplicates()
     if len(counts) != 1:
         return "Methods differ in clips or frames and are not comparable."
     clips, frames = (int(count) for count in counts.iloc[0])
-    return f"{plural(clips, 'clip')}, {plural(frames, 'frame')} after the trim."
+    return f"{plural(clips, 'clip')}, {plural(frames, 'frame')}{' after the trim' if trim else ''}."
 
 
 # ---- budget ------------------------------------------------------------------------------------

@@ -143,8 +143,14 @@ def escape_tex(text: str) -> str:
 
 
 def html_text(tables: Sequence[Table]) -> str:
-    """Return tables as HTML, without any style of their own; every text of a study is escaped."""
-    return "\n".join(map(html_table, tables)) if tables else f"<p>{NOTHING}</p>\n"
+    """Return tables as HTML, without any style of their own; details unfold, every text of a study is escaped."""
+    parts = [
+        f"<details><summary>{html.escape(table.title)}</summary>\n{html_table(table)}</details>\n"
+        if table.is_detail
+        else html_table(table)
+        for table in tables
+    ]
+    return "\n".join(parts) if tables else f"<p>{NOTHING}</p>\n"
 
 
 def html_table(table: Table) -> str:

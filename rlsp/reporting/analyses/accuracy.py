@@ -83,7 +83,8 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
                 f"{protocol_label(protocol)}"
             )
             caption = f"Protocol {name}; beside it {beside}. " if beside else f"Protocol {name}. "
-            found += tables_by_clip(rows, measures, title, caption + results.about(rows))
+            is_detail = name != results.facts.headline_protocol
+            found += tables_by_clip(rows, measures, title, caption + results.about(rows), is_detail=is_detail)
     return found
 
 
