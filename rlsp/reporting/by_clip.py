@@ -42,7 +42,7 @@ def tables_by_clip(
     rows: pd.DataFrame, measures: Sequence[Shown], title: str, caption: str, *, trim: bool = True,
     is_detail: bool = False,
 ) -> list[Table]:  # fmt: skip
-    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each clip is a row of further tables.
+    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each is a row of further tables.
 
     Parameters
     ----------

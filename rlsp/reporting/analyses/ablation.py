@@ -188,11 +188,14 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         if gains.empty:
             continue
         told = ", ".join(
-            f"{row.variant} {number_text(row.gain, 2, row.gain_std, is_signed=True)} dB" for row in gains.itertuples()
+            f"{row.variant} {number_text(row.gain, 2, row.gain_std, is_signed=True)} dB"
+            for row in gains.itertuples()
         )
         losing = list(gains.loc[gains["gain"] <= 0, "variant"])
         order = f"{' and '.join(losing)} gained nothing" if losing else "each row gained, as in the paper"
         seeds = f"over {rows['n_seeds'].min()} seeds" if gains["gain_std"].notna().any() else "one seed"
         of_recipe = f", recipe {recipe}" if frame["recipe"].nunique() > 1 else ""
-        sentences.append(f"On {dataset} ({degradation}{of_recipe}; {seeds}) {order}: over the row before {told}.")
+        sentences.append(
+            f"On {dataset} ({degradation}{of_recipe}; {seeds}) {order}: over the row before {told}."
+        )
     return sentences

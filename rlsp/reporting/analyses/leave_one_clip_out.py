@@ -15,7 +15,7 @@ from rlsp.reporting.results import Results
 from rlsp.reporting.table import Column, Table
 
 TITLE = "One clip left out"
-QUESTION = "Does one clip decide which method is better? A ranking that turns when a clip goes was decided by that clip."
+QUESTION = "Does one clip decide which method is better? A ranking that turns without a clip was decided by it."
 
 
 def summarise(results: Results) -> pd.DataFrame:
@@ -36,7 +36,9 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
     for (dataset, degradation), rows in headline_sets(frame, results):
         of_set = means[(means["dataset"] == dataset) & (means["degradation"] == degradation)]
         of_set = of_set.set_index("variant")
-        by_variant = {str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)}
+        by_variant = {
+            str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)
+        }
         group = f"mean PSNR-{results.facts.headline.channel.upper()} [dB]"
         columns = [
             Column("method", lambda variant: variant),
