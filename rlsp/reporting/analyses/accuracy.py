@@ -173,7 +173,7 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         spread = "" if pd.isna(best["psnr_std"]) else f" ± {best['psnr_std']:.2f}"
         sentences.append(
             f"On {dataset} ({degradation}) {best['variant']} is the most accurate: {best['psnr']:.2f}{spread} dB, "
-            f"{' and '.join(parts)} ({protocol_label(results.facts.headline)})."
+            f"{' and '.join(parts)}; {protocol_label(results.facts.headline)}."
         )
     return sentences
 

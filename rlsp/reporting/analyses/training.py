@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rlsp.reporting.captions import seeds_columns
 from rlsp.reporting.cells import Number, plural
 from rlsp.reporting.results import Results
 from rlsp.reporting.style import PAGE_WIDTH, add_legend, line_styles, new_figure, plot_line, styled
@@ -80,7 +81,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
             "validation [dB]", lambda row: Number(row.validation_psnr, 2, row.validation_psnr_std), is_optional=True
         ),
         Column("steps a second", lambda row: Number(row.steps_per_second, None)),
-        Column("seeds", lambda row: str(row.n_seeds)),
+        *seeds_columns(rows),
     ]  # fmt: skip
     caption = f"PSNR is that of the crops of each step, a mean over steps. {results.about(rows)}"
     return [Table.of(rows, columns, "Trainings", caption)]
@@ -163,7 +164,9 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         return []
     gains = frame["gain"].dropna()
     low, high = Number(frame["psnr"].min(), 2), Number(frame["psnr"].max(), 2)
-    text = f"{plural(len(frame), 'training')} ({results.budget}) ended at {low} to {high} dB on their own crops"
+    text = (
+        f"{plural(len(frame), 'training')} ({results.budget}) ended at {low} to {high} dB on their own crops"
+    )
     if gains.empty:
         return [f"{text}."]
     still = (gains > 0).sum()
