@@ -34,8 +34,8 @@ help:
 	@echo 'make lint                       run the linters'
 	@echo 'make study STUDY=released       run config/released.yaml (or small, or paper)'
 	@echo 'make fetch STUDY=released       only download what a study needs'
-	@echo 'make figures FROM=results/demo/tables   redraw figures from a folder of tables'
-	@echo 'make reference STUDY=demo       copy tables and figures to results/reference'
+	@echo 'make figures FROM=results/demo  redraw figures from the rows of a study'
+	@echo 'make reference STUDY=demo       copy rows, tables and figures to results/reference'
 	@echo 'make readme                     fill the numbers of the README from results/reference'
 	@echo 'make wheel                      build/rlsp-*.whl, for use without a clone'
 	@echo 'Variables: PYTHON=python3.12  CORES=8  WORKERS=4  TORCH_INDEX=<URL>  CONFIGS=mine.yaml'
@@ -87,7 +87,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 figures: $(INSTALLED)
-	$(BIN)/rlsp figures $(if $(FROM),--tables $(FROM),$(error say make figures FROM=<folder of tables>))
+	$(BIN)/rlsp figures $(if $(FROM),--results $(FROM),$(error say make figures FROM=<folder of results>))
 
 reference: $(INSTALLED)
 	$(BIN)/rlsp reference results/$(STUDY)

@@ -99,8 +99,11 @@ ARGUMENTS = {
         ),
     ),
     "figures": (
-        argument("--tables", type=Path, required=True, help="folder of tables, such as results/demo/tables"),
-        argument("--output", type=Path, help="folder for the figures (default: figures/numbers beside it)"),
+        argument(
+            "--results", "--tables", type=Path, required=True, metavar="FOLDER",
+            help="such as results/demo, or its folder of tables",
+        ),
+        argument("--output", type=Path, help="folder for the figures (default: figures/numbers in it)"),
     ),
     "estimate": (
         STUDY,

@@ -168,12 +168,11 @@ def time_command(args: argparse.Namespace) -> None:
 
 
 def figures_command(args: argparse.Namespace) -> None:
-    """Redraw the figures that need numbers only, from a folder of tables."""
-    from rlsp.reporting.figures import redraw_figures
-    from rlsp.reporting.published import published_points
+    """Redraw the figures that need numbers only, from the rows of a study."""
+    from rlsp.reporting.render import render_figures
 
-    target = args.output or args.tables.parent / "figures" / "numbers"
-    for path in redraw_figures(args.tables, target, published=published_points()):
+    folder = args.results.parent if args.results.name == "tables" else args.results
+    for path in render_figures(folder, args.output):
         print(path)
 
 

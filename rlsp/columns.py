@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from rlsp.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of each column what it holds: text, a whole number, a number or yes and no; and its unit or its meaning.
 TEXT, WHOLE, NUMBER, FLAG = "text", "whole", "number", "flag"
@@ -116,8 +118,10 @@ class Columns:
         if unknown := [name for name in (*self.names, *self.added) if name not in COLUMNS]:
             raise KeyError(f"undeclared columns {', '.join(unknown)}")
 
-    def empty(self) -> pd.DataFrame:
+    def empty(self) -> "pd.DataFrame":
         """Make a table without rows."""
+        import pandas as pd
+
         return pd.DataFrame(columns=list(self.names))
 
 
@@ -165,7 +169,7 @@ ROWS = {
 }
 
 
-def read_table(path: Path | str, columns: Columns | Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path | str, columns: Columns | Iterable[str]) -> "pd.DataFrame":
     """Read a CSV table and check its columns.
 
     Names stay text, even ``007`` or ``nan``; seeds are whole numbers or empty.
@@ -182,6 +186,8 @@ def read_table(path: Path | str, columns: Columns | Iterable[str]) -> pd.DataFra
     DataError
         When the file is missing, unreadable, or lacks a column other than those that were added later.
     """
+    import pandas as pd
+
     path = Path(path)
     added = columns.added if isinstance(columns, Columns) else ()
     names = columns.names if isinstance(columns, Columns) else tuple(columns)
@@ -202,7 +208,9 @@ def read_table(path: Path | str, columns: Columns | Iterable[str]) -> pd.DataFra
     return table
 
 
-def joined(tables: list[pd.DataFrame], columns: Columns) -> pd.DataFrame:
+def joined(tables: "list[pd.DataFrame]", columns: Columns) -> "pd.DataFrame":
     """Return the rows of all tables, without undeclared columns unless there may be; with no tables, an empty one."""
+    import pandas as pd
+
     filled = [table if columns.is_open else table[list(columns.names)] for table in tables if not table.empty]
     return pd.concat(filled, ignore_index=True) if filled else columns.empty()

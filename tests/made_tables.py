@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from rlsp.reporting.results import Results, collect_rows
+
 SWITCHES = ("adjacent", "feedback", "state")
 ABLATION = {
     "rlsp-5-32-frames": (False, False, False),
@@ -18,13 +20,18 @@ PROTOCOLS = {
 
 
 def made_study(**changes):
-    models = {name: dict(zip(SWITCHES, on, strict=True)) for name, on in ABLATION.items()}
+    rlsp = {"arch": "rlsp", "layers": 5, "filters": 32}
+    models = {name: rlsp | dict(zip(SWITCHES, on, strict=True)) for name, on in ABLATION.items()}
     study = {
         "study": "made",
         "protocols": PROTOCOLS,
         "headline_protocol": "paper",
         "ablation": list(ABLATION),
-        "models": models | {"rlsp-3-16": {}, "rlsp-7-128-with-a-very-long-name.and-more": {}},
+        "models": models
+        | {
+            "rlsp-3-16": {"arch": "rlsp", "layers": 3, "filters": 16},
+            "rlsp-7-128-with-a-very-long-name.and-more": rlsp,
+        },
         "reference_model": "rlsp-5-32",
         "device": "laptop cpu",
     }
@@ -153,24 +160,29 @@ def made_training(runs, steps=600, seed=2):
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def write_made(folder, *, seeds=(0,), degradations=("gaussian",), study=None, clips=None, long_name=True):
-    """Collect and summarise a made study; returns the facts of it."""
-    from rlsp.reporting.tables import collect_tables, write_tables
-
-    study = study or made_study()
+def write_made(
+    folder, *, seeds=(0,), degradations=("gaussian",), study=None, clips=None, long_name=True, **rows
+):
+    """Collect the rows of a made study in ``rows/`` of a folder; `rows` replaces those of a kind by others."""
     runs = made_runs(seeds, degradations, long_name)
-    scores = made_scores(runs, **({"clips": clips} if clips else {}))
-    raw = folder / "raw"
-    raw.mkdir(parents=True)
-    scores.to_csv(raw / "scores.csv", index=False)
     timed = dict.fromkeys(model for _, model, origin, *_ in runs if origin == "trained")
     runtime = made_runtime(timed)
-    runtime.to_csv(raw / "runtime.csv", index=False)
-    made_cases(runtime).to_csv(raw / "cases.csv", index=False)
-    made_sweep().to_csv(raw / "sweep.csv", index=False)
-    made_training(runs).to_csv(raw / "training.csv", index=False)
-    tables = folder / "tables"
-    timed = {"case_files": [raw / "cases.csv"], "sweep_files": [raw / "sweep.csv"]}
-    collect_tables([raw / "scores.csv"], [raw / "runtime.csv"], [raw / "training.csv"], tables, **timed)
-    write_tables(tables, study)
-    return study
+    made = {
+        "scores": made_scores(runs, **({"clips": clips} if clips else {})),
+        "runtime": runtime,
+        "cases": made_cases(runtime),
+        "sweep": made_sweep(),
+        "training": made_training(runs),
+    } | rows
+    return write_rows(folder, made, study or made_study())
+
+
+def write_rows(folder, rows, study):
+    """Collect rows by their kind in ``rows/`` of a folder, and read them as results."""
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    files = {}
+    for kind, table in rows.items():
+        files[kind] = [folder / "raw" / f"{kind}.csv"]
+        table.to_csv(*files[kind], index=False)
+    collect_rows(files, study, folder / "rows")
+    return Results(folder)

@@ -5,11 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from rlsp.config.study_files import CATALOGUE
-from rlsp.errors import DataError, one_line_errors
-from rlsp.files import read_json, write_text
-from rlsp.reporting.blocks import (
+from readme_tables import (
     authors_psnr,
     costs_block,
     precisions_block,
@@ -17,8 +13,14 @@ from rlsp.reporting.blocks import (
     released_block,
     speed_block,
     study_block,
-)  # fmt: skip
-from rlsp.reporting.printing import markdown_table, number_text
+)
+
+from rlsp.config.study_files import CATALOGUE
+from rlsp.errors import DataError, one_line_errors
+from rlsp.files import read_json, write_text
+from rlsp.reporting.cells import Cell, Number
+from rlsp.reporting.printing import markdown_lines
+from rlsp.reporting.table import Table
 from rlsp.shipped import ROOT
 
 README = ROOT / "README.md"
@@ -65,7 +67,7 @@ def fill_readme(text: str, reference: Path = REFERENCE) -> str:
         if f"<!-- begin {name} -->" in text:
             text = _fill_block(text, name, make())
     text = _fill_number(text, "demo-minutes", minutes(demo))
-    text = _fill_number(text, "demo-device", pd.read_csv(demo / "tables" / "runtime.csv")["device"].iloc[0])
+    text = _fill_number(text, "demo-device", pd.read_csv(demo / "rows" / "runtime.csv")["device"].iloc[0])
     text = _fill_number(text, "released-minutes", minutes(released))
     return _fill_number(text, "full-hd-minutes", minutes(full_hd))
 
@@ -113,20 +115,17 @@ def fill_training(text: str, reference: Path = REFERENCE) -> str:
 
 def _trial_table(path: Path, columns: dict[str, tuple[str, int | None]]) -> str:
     """Print some columns of a CSV file as Markdown."""
-    table = pd.read_csv(path)
-    rows = [[head for head, _ in columns.values()]]
-    rows += [
-        [
-            _text(row[column]) if digits is None else number_text(row[column], digits)
-            for column, (_, digits) in columns.items()
-        ]
-        for _, row in table.iterrows()
+    rows = [
+        [_cell(row[column], decimals) for column, (_, decimals) in columns.items()]
+        for _, row in pd.read_csv(path).iterrows()
     ]
-    return markdown_table(rows)
+    return markdown_lines(Table.of_cells([head for head, _ in columns.values()], rows))
 
 
-def _text(value: Any) -> str:
-    """Print what is not a number."""
+def _cell(value: Any, decimals: int | None) -> Cell:
+    """Return a number with its decimals, or the text of what is none."""
+    if decimals is not None:
+        return Number(value, decimals)
     return {"True": "yes", "False": "no"}.get(str(value), str(value))
 
 

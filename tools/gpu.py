@@ -243,9 +243,11 @@ def list_rates(table: Path) -> str:
 
 def print_summary(path: Path) -> None:
     """Print the summary as Markdown."""
-    from rlsp.reporting.printing import markdown_table
+    from rlsp.reporting.printing import markdown_lines
+    from rlsp.reporting.table import Table
 
-    print(markdown_table(list(csv.reader(path.open(newline="")))))
+    heads, *rows = csv.reader(path.open(newline=""))
+    print(markdown_lines(Table.of_cells(heads, rows)))
 
 
 def read_limit(text: str) -> tuple[str, float]:

@@ -20,7 +20,8 @@ import torch
 
 from rlsp.devices import describe_device
 from rlsp.files import write_rows
-from rlsp.reporting.printing import markdown_table
+from rlsp.reporting.printing import markdown_lines
+from rlsp.reporting.table import Table
 
 # Level, its variables, and the levels of ATen that have it (torch.backends.cpu.get_cpu_capability) on x86-64.
 X86 = ("NO AVX", "DEFAULT", "AVX2", "AVX512")
@@ -77,7 +78,8 @@ def count_cases(report: Path) -> dict[str, object]:
 def print_table(rows: list[dict[str, object]]) -> None:
     """Print rows as Markdown."""
     columns = [column for column in COLUMNS if column != "device"]
-    print(markdown_table([columns, *([str(row.get(column, "")) for column in columns] for row in rows)]))
+    cells = [[str(row.get(column, "")) for column in columns] for row in rows]
+    print(markdown_lines(Table.of_cells(columns, cells)))
 
 
 def main() -> None:

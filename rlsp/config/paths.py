@@ -82,8 +82,21 @@ class Paths:
         """Raw run times, or with `what` the table of cases or of the sweep."""
         return self.results / "runtime" / f"{'-'.join(filter(None, [device, what]))}.csv"
 
+    def measured(self, what: str) -> Path:
+        """Table of what one job measures of all runs: what models count, what precisions change."""
+        return self.results / "measured" / f"{what}.csv"
+
+    def rows(self, kind: str) -> Path:
+        """Rows of one kind, of all runs: tables and figures are made from these."""
+        return self.results / "rows" / f"{kind}.csv"
+
+    @property
+    def facts(self) -> Path:
+        """What tables and figures know of the study besides its rows."""
+        return self.results / "rows" / "study.json"
+
     def table(self, name: str) -> Path:
-        """One table."""
+        """Numbers of one analysis."""
         return self.tables / f"{name}.csv"
 
     @property

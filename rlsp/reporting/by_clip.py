@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.metrics.metric import Metric
-from rlsp.reporting.captions import counts_text, seeds_text
+from rlsp.reporting.captions import counts_text, seeds_columns
 from rlsp.reporting.cells import Number, with_spread
 from rlsp.reporting.table import Better, Column, Table
 
@@ -39,9 +39,10 @@ class Shown:
 
 
 def tables_by_clip(
-    rows: pd.DataFrame, measures: Sequence[Shown], title: str, caption: str
-) -> list[Table]:
-    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each clip is a row of further tables.
+    rows: pd.DataFrame, measures: Sequence[Shown], title: str, caption: str, *, trim: bool = True,
+    is_detail: bool = False,
+) -> list[Table]:  # fmt: skip
+    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each is a row of further tables.
 
     Parameters
     ----------
@@ -52,6 +53,10 @@ def tables_by_clip(
         Those of which every clip is shown come first.
     title, caption : str
         What it shows, and what holds for all of it; clips and frames are added.
+    trim : bool
+        Whether frames were counted after the trim of a protocol.
+    is_detail : bool
+        Of the first table; further ones are details anyway.
     """
     clips = [clip for clip in rows["clip"].unique() if clip != "mean"]
     is_wide = len(clips) <= MOST_CLIPS
@@ -67,9 +72,9 @@ def tables_by_clip(
     if means[["n_clips", "n_frames"]].drop_duplicates().shape[0] > 1:
         columns.append(Column("clips", lambda variant: str(int(first[variant].n_clips))))
         columns.append(Column("frames", lambda variant: str(int(first[variant].n_frames))))
-    columns.append(Column("seeds", lambda variant: seeds_text(first[variant]), is_optional=True))
-    caption = f"{counts_text(means)} {caption}"
-    tables = [Table.of(by_variant, columns, title, caption)]
+    columns += seeds_columns(means, lambda variant: first[variant])
+    caption = f"{counts_text(means, trim=trim)} {caption}"
+    tables = [Table.of(by_variant, columns, title, caption, is_detail=is_detail)]
     if not is_wide:
         for shown in measures:
             tables += _clip_rows(by_variant, shown, clips, title) if shown.is_by_clip else []
@@ -97,5 +102,5 @@ def _clip_rows(
         ]
         part = f", methods {start + 1} to {start + len(chosen)}" if len(variants) > MOST_METHODS else ""
         caption = "The table before has means, and says how they were measured."
-        tables.append(Table.of(clips, columns, f"{title}: every clip{part}", caption))
+        tables.append(Table.of(clips, columns, f"{title}: every clip{part}", caption, is_detail=True))
     return tables

@@ -1,12 +1,15 @@
 """Two result folders side by side: the same model, degradation, data set and protocol in both."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rlsp.columns import read_table
 from rlsp.errors import DataError
-from rlsp.reporting.printing import Section, markdown_text, number_text, plural
+from rlsp.reporting.cells import Number, plural
+from rlsp.reporting.printing import markdown_text
+from rlsp.reporting.table import Column, Table
 
 SAME = ["model", "degradation", "dataset", "protocol_label"]
 NUMBERS = ["variant", "recipe", "origin", "n_clips", "n_frames", "n_seeds", "psnr", "psnr_std", "ssim"]
@@ -83,29 +86,30 @@ def comparison_markdown(comparison: pd.DataFrame, name_a: str, name_b: str) -> s
     name_a, name_b : str
         What to call the two studies.
     """
-    sections = []
+    columns = [
+        Column("model", lambda row: row.model),
+        Column(name_a, lambda row: run_kind(row.variant_a, row.origin_a, row.n_seeds_a), "made from"),
+        Column(name_b, lambda row: run_kind(row.variant_b, row.origin_b, row.n_seeds_b), "made from"),
+        Column(name_a, lambda row: Number(row.psnr_a, 2, row.psnr_std_a), "PSNR [dB]"),
+        Column(name_b, lambda row: Number(row.psnr_b, 2, row.psnr_std_b), "PSNR [dB]"),
+        Column(
+            "difference",
+            lambda row: Number(row.psnr_difference, 2, row.psnr_difference_std, is_signed=True),
+            "PSNR [dB]",
+        ),
+        Column("difference", lambda row: Number(row.ssim_difference, 4, is_signed=True), "SSIM-Y"),
+        Column("frames", frames_text),
+    ]
+    tables = []
     for (degradation, dataset, label), rows in comparison.groupby(SAME[1:], sort=False):
-        group = f"{label}, {degradation} [dB]"
-        heads = [("", "model"), (name_a, "run kind"), (name_b, "run kind"), (group, name_a), (group, name_b)]
-        heads += [(group, "difference"), ("SSIM-Y", "difference"), ("", "frames")]
-        lines = [
-            [
-                row.model,
-                run_kind(row.variant_a, row.origin_a, row.n_seeds_a),
-                run_kind(row.variant_b, row.origin_b, row.n_seeds_b),
-                number_text(row.psnr_a, 2, row.psnr_std_a),
-                number_text(row.psnr_b, 2, row.psnr_std_b),
-                number_text(row.psnr_difference, 2, row.psnr_difference_std, sign="+"),
-                number_text(row.ssim_difference, 4, sign="+"),
-                f"{row.n_frames_a}"
-                if row.is_comparable
-                else f"{row.n_frames_a} against {row.n_frames_b} (!)",
-            ]
-            for row in rows.itertuples()
-        ]
+        title = f"{name_b} minus {name_a} on {dataset}, degradation {degradation}, {label}"
         caption = (
-            f"{name_b} minus {name_a} on {dataset}, degradation {degradation}, mean over clips; "
-            "± is the standard deviation over seeds, of a difference between two trainings."
+            "Mean over clips; ± is the standard deviation over seeds, of a difference between two trainings."
         )
-        sections.append(Section(caption, heads, lines))
-    return markdown_text(sections)
+        tables.append(Table.of(rows, columns, title, caption))
+    return markdown_text(tables)
+
+
+def frames_text(row: Any) -> str:
+    """Return the number of frames, with a mark where the two sides differ."""
+    return f"{row.n_frames_a}" if row.is_comparable else f"{row.n_frames_a} against {row.n_frames_b} (!)"

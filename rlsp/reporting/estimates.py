@@ -1,5 +1,6 @@
 """The estimate of what a study costs, as tables for people."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -8,43 +9,49 @@ from rlsp.config.constants import PASSES
 from rlsp.config.study import Study
 from rlsp.files import write_csv, write_text
 from rlsp.planning.estimate import estimate_disk, estimate_training
-from rlsp.reporting.printing import EMPTY, Section, count_text, markdown_text, time_text
+from rlsp.reporting.cells import EMPTY, Cell, Number
+from rlsp.reporting.printing import markdown_text
+from rlsp.reporting.table import Table
 
 
-def cost_sections(study: Study, training: pd.DataFrame, disk: pd.DataFrame) -> list[Section]:
+def cost_tables(study: Study, training: pd.DataFrame, disk: pd.DataFrame) -> list[Table]:
     """Return the estimate as tables for people."""
-    trainings = [] if training.empty else [training_section(study, training)]
-    return [*trainings, disk_section(study, disk)]
+    trainings = [] if training.empty else [training_table(study, training)]
+    return [*trainings, disk_table(study, disk)]
 
 
-def training_section(study: Study, training: pd.DataFrame) -> Section:
+def training_table(study: Study, training: pd.DataFrame) -> Table:
     """Return the table of operations and hours, one line per model and recipe, and their sum."""
     devices = list(training["device"].dropna().unique())
-    heads = [("", "model"), ("", "recipe"), ("", "runs"), ("", "steps of a run"), ("", "GMAC a step")]
-    heads += [
-        ("", "PMAC, all runs"),
-        *[(device, head) for device in devices for head in ("hours", "rate of")],
-    ]
-    lines = []
+    lines: list[list[Cell]] = []
     for (model, recipe), rows in training.groupby(["model", "recipe"], sort=False):
         row, by_device = rows.iloc[0], rows.set_index("device")
-        cells = [count_text(row.runs), count_text(row.steps), amount_text(row.gmac_per_step)]
-        lines.append([model, recipe, *cells, amount_text(row.pmac)])
+        lines.append(
+            [
+                model,
+                recipe,
+                Number(row.runs, 0),
+                Number(row.steps, 0),
+                amount(row.gmac_per_step),
+                amount(row.pmac),
+            ]
+        )
         for device in devices:
-            known = device in by_device.index
-            hours = by_device.loc[device, "hours"] if known else float("nan")
-            lines[-1] += [amount_text(hours), by_device.loc[device, "rate_of"] if known else EMPTY]
-    pmac, runs = total(training, "pmac"), total(training, "runs")
-    totals = [amount_text(hours_of_all(training, device)) for device in devices]
-    cells = [cell for text in totals for cell in (text, "")]
-    lines.append(["all", "", count_text(runs), "", "", amount_text(pmac), *cells])
+            is_known = device in by_device.index
+            hours = by_device.loc[device, "hours"] if is_known else float("nan")
+            lines[-1] += [amount(hours), by_device.loc[device, "rate_of"] if is_known else EMPTY]
+    totals = [cell for device in devices for cell in (amount(hours_of_all(training, device)), "")]
+    sums = Number(total(training, "runs"), 0), amount(total(training, "pmac"))
+    lines.append(["all", "", sums[0], "", "", sums[1], *totals])
     hours = "one training at a time, from measured rates" if devices else "no device was measured"
     caption = (
-        f"Trainings of study {study.name}. Operations: multiply-accumulates of convolutions at the size of the crops, "
-        f"{PASSES} times those of the forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, "
-        "restoring and scoring come on top."
+        f"Operations: multiply-accumulates of convolutions at the size of the crops, {PASSES} times those of the "
+        f"forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, restoring and scoring come "
+        "on top."
     )
-    return Section(caption, heads, lines)
+    heads = ["model", "recipe", "runs", "steps of a run", "GMAC a step", "PMAC, all runs"]
+    heads += [f"{head} {device}" for device in devices for head in ("hours on", "rate of, on")]
+    return Table.of_cells(heads, lines, f"Trainings of study {study.name}", caption)
 
 
 def total(training: pd.DataFrame, column: str) -> float:
@@ -59,29 +66,26 @@ def hours_of_all(training: pd.DataFrame, device: str) -> float:
     return float(hours.sum()) if len(hours) == len(trainings) else float("nan")
 
 
-def disk_section(study: Study, disk: pd.DataFrame) -> Section:
+def disk_table(study: Study, disk: pd.DataFrame) -> Table:
     """Return the table of what takes space."""
-    heads = [("", "what"), ("", "of"), ("", "GB"), ("", "how it is known")]
-    lines = [
-        [
-            row.what,
-            row.name,
-            amount_text(row.bytes / 1e9),
-            row.how if row.bytes == row.bytes else "not yet known",
-        ]
+    lines: list[list[Cell]] = [
+        [row.what, row.name, amount(row.bytes / 1e9), row.how if row.bytes == row.bytes else "not yet known"]
         for row in disk.itertuples(index=False)
     ]
-    lines.append(["all that is known", "", amount_text(disk["bytes"].sum() / 1e9), ""])
+    lines.append(["all that is known", "", amount(disk["bytes"].sum() / 1e9), ""])
     caption = (
-        f"Space that study {study.name} takes (1 GB is 10^9 bytes) if nothing is deleted: an archive may go once its "
-        "clips are packed, and downloads and clips are shared by all studies of one data_root."
+        "1 GB is 10^9 bytes, and nothing is deleted: an archive may go once its clips are packed, and downloads and "
+        "clips are shared by all studies of one data_root."
     )
-    return Section(caption, heads, lines)
+    return Table.of_cells(
+        ["what", "of", "GB", "how it is known"], lines, f"Space that study {study.name} takes", caption
+    )
 
 
-def amount_text(value: float) -> str:
+def amount(value: float) -> Number:
     """Return an amount with about three digits, small ones too."""
-    return f"{value:.3g}" if 0 <= value < 1 else time_text(value)
+    is_small = 0 < value < 1
+    return Number(value, 2 - math.floor(math.log10(value)) if is_small else None)
 
 
 def estimate_study(study: Study, rates: pd.DataFrame, folder: Path | None = None) -> str:
@@ -97,7 +101,7 @@ def estimate_study(study: Study, rates: pd.DataFrame, folder: Path | None = None
         Where ``costs.md``, ``costs_training.csv`` and ``costs_disk.csv`` go.
     """
     training, disk = estimate_training(study, rates), estimate_disk(study)
-    text = markdown_text(cost_sections(study, training, disk))
+    text = markdown_text(cost_tables(study, training, disk))
     if folder is not None:
         write_csv(folder / "costs_training.csv", training)
         write_csv(folder / "costs_disk.csv", disk)

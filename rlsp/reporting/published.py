@@ -12,7 +12,7 @@ import pandas as pd
 
 from rlsp.columns import read_table
 from rlsp.errors import DataError
-from rlsp.reporting.printing import signed_text
+from rlsp.reporting.cells import number_text
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 PUBLISHED_COLUMNS = (
@@ -52,7 +52,7 @@ class Printed:
         """Return the difference of two published values."""
         value = self.value - other.value
         source = self.source if self.source == other.source else f"{self.source}; {other.source}"
-        text = f"{signed_text(value)} ({self.text} - {other.text})"
+        text = f"{number_text(value, 2, is_signed=True)} ({self.text} - {other.text})"
         return Printed(value, self.half_unit + other.half_unit, text, source)
 
 

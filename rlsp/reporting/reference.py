@@ -1,6 +1,5 @@
-"""Keeping a run's tables and number-only figures as a reference under version control."""
+"""Keeping a run's rows, tables and number-only figures as a reference under version control."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from rlsp.errors import DataError
-from rlsp.files import write_json
+from rlsp.files import read_json, write_json
 from rlsp.provenance import describe_environment
 from rlsp.shipped import CHECKOUT
 
@@ -17,7 +16,7 @@ REFERENCE = (CHECKOUT or Path()) / "results" / "reference"
 
 
 def copy_reference(results: Path, reference: Path = REFERENCE) -> Path:
-    """Copy the tables and number-only figures of a finished study to ``reference/<study>/<device>/``.
+    """Copy the rows, tables and number-only figures of a finished study to ``reference/<study>/<device>/``.
 
     Pixels are left out: figures that show clips, and every picture, stay where they are.
 
@@ -38,15 +37,16 @@ def copy_reference(results: Path, reference: Path = REFERENCE) -> Path:
     DataError
         The study is not finished.
     """
-    tables, numbers, elapsed = results / "tables", results / "figures" / "numbers", results / "elapsed.csv"
-    for needed in (tables / "study.json", tables / "runtime.csv", numbers, elapsed):
+    rows, numbers, elapsed = results / "rows", results / "figures" / "numbers", results / "elapsed.csv"
+    for needed in (rows / "study.json", rows / "runtime.csv", results / "tables", numbers, elapsed):
         if not needed.exists():
             raise DataError(f"{needed}: expected a finished study, there is no such file")
-    devices = pd.read_csv(tables / "runtime.csv")["device"].unique()
-    study = json.loads((tables / "study.json").read_text())["study"]
+    devices = pd.read_csv(rows / "runtime.csv")["device"].unique()
+    study = read_json(rows / "study.json")["study"]
     target = reference / study / device_folder(str(devices[0]))
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(tables, target / "tables")
+    for name in ("rows", "tables"):
+        shutil.copytree(results / name, target / name)
     hidden = shutil.ignore_patterns(".*")  # Snakemake's time stamp
     shutil.copytree(numbers, target / "figures", ignore=hidden)
     shutil.copy(elapsed, target)

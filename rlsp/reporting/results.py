@@ -56,7 +56,7 @@ def collect_rows(files: Mapping[str, Iterable[Path | str]], facts: Mapping[str, 
             raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
-    write_json(folder / "study.json", dict(facts), sort_keys=True)
+    write_json(folder / "study.json", dict(facts))
 
 
 def read_training(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
@@ -145,6 +145,4 @@ class Results:
         rows : DataFrame
             With the columns that `seeds_words` takes: ``variant``, ``degradation``, ``seeds``.
         """
-        return (
-            f"Study {self.facts.study}; device: {self.device}; seeds: {seeds_words(rows)}; budget: {self.budget}."
-        )
+        return f"Study {self.facts.study}; device: {self.device}; seeds: {seeds_words(rows)}; budget: {self.budget}."

@@ -50,16 +50,25 @@ class Table:
         As shown, from left to right.
     rows : tuple of tuple of str or Number
         As many cells each as there are columns.
+    is_detail : bool
+        Whether a page shows it only to readers who ask for it.
     """
 
     title: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    is_detail: bool = False
 
     @classmethod
     def of(
-        cls, rows: pd.DataFrame | Iterable[Any], columns: Iterable[Column], title: str, caption: str
+        cls,
+        rows: pd.DataFrame | Iterable[Any],
+        columns: Iterable[Column],
+        title: str,
+        caption: str,
+        *,
+        is_detail: bool = False,
     ) -> "Table":
         """Make a table of rows: those of a frame, or any objects that the columns can read."""
         given = list(rows.itertuples()) if isinstance(rows, pd.DataFrame) else list(rows)
@@ -70,7 +79,15 @@ class Table:
             if not column.is_optional or any(str(text) not in ("", EMPTY) for text in texts)
         ]
         lines = tuple(zip(*(texts for _, texts in shown), strict=True)) if given else ()
-        return cls(title, caption, tuple(column for column, _ in shown), lines)
+        return cls(title, caption, tuple(column for column, _ in shown), lines, is_detail)
+
+    @classmethod
+    def of_cells(
+        cls, heads: Iterable[str], rows: Iterable[Iterable[Cell]], title: str = "", caption: str = ""
+    ) -> "Table":
+        """Make a table of cells that are there already."""
+        columns = [Column(head, lambda row, place=place: row[place]) for place, head in enumerate(heads)]
+        return cls.of([tuple(row) for row in rows], columns, title, caption)
 
     def is_text(self, place: int) -> bool:
         """Whether a column holds text, which stands to the left."""

@@ -22,7 +22,6 @@ from rlsp.planning.estimate import (
     read_rates,
     training_gmac,
 )
-from rlsp.reporting.blocks import costs_block
 from rlsp.reporting.estimates import estimate_study, hours_of_all, total
 from rlsp.shipped import ROOT
 
@@ -220,7 +219,7 @@ def test_the_readme_has_one_line_a_study_where_it_wants_them(tmp_path):
     (tmp_path / "a").mkdir()
     rates(rate(speed=5.0)).to_csv(tmp_path / "a" / "training_rate.csv", index=False)
     files = [ROOT / "config" / f"{name}.yaml" for name in ("demo", "released")]
-    lines = costs_block(files, tmp_path).split("\n")
+    lines = load_tool("readme_tables").costs_block(files, tmp_path).split("\n")
     assert lines[0] == "| study | trainings | PMAC | hours on Some GPU, 1 thread | GB on disk |"
     assert lines[2].startswith("| demo | 7 | ")
     assert lines[3].startswith("| released | 0 | 0 | 0 | ")

@@ -4,23 +4,26 @@ import re
 
 import pandas as pd
 import pytest
-from made_tables import write_made
+from made_tables import ABLATION, made_cases, made_runtime, write_made
 from tool import load_tool
 
 from rlsp.errors import DataError
 from rlsp.files import write_json
-from rlsp.reporting.blocks import precisions_block, rates_block, speed_block, study_block
+from rlsp.reporting.analyses import accuracy, runtime
+
+tables = load_tool("readme_tables")
 
 
 @pytest.mark.slow
 def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
-    write_made(tmp_path, seeds=(0, 1, 2), degradations=("gaussian", "bicubic"), long_name=False)
-    block = study_block(tmp_path)
+    results = write_made(tmp_path, seeds=(0, 1, 2), degradations=("gaussian", "bicubic"), long_name=False)
+    block = tables.study_block(tmp_path)
     lines = [line for line in block.split("\n") if line.startswith("|")]
     assert len({line.count(" | ") for line in lines}) == 1
     assert "photos (gaussian) [dB] | city (gaussian) [dB] | photos (bicubic) [dB]" in lines[0]
-    accuracy = pd.read_csv(tmp_path / "tables" / "accuracy.csv")
-    rows = accuracy.query("variant == 'rlsp-5-32' and clip == 'mean' and protocol == 'paper'")
+    rows = results.of(accuracy.summarise).query(
+        "variant == 'rlsp-5-32' and clip == 'mean' and protocol == 'paper'"
+    )
     row = rows.query("dataset == 'city' and degradation == 'bicubic'").iloc[0]
     line = next(line for line in lines if line.startswith("| rlsp-5-32 |"))
     assert line.split(" | ")[4] == f"{row['psnr']:.2f} ± {row['psnr_std']:.2f}"
@@ -34,7 +37,10 @@ def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
 @pytest.mark.slow
 def test_the_authors_own_numbers_stand_in_brackets(tmp_path):
     write_made(tmp_path, long_name=False)
-    plain, beside = study_block(tmp_path), study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65})
+    plain, beside = (
+        tables.study_block(tmp_path),
+        tables.study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65}),
+    )
     assert "26.65" not in plain
     assert len(re.findall(r"\[26\.65\]", beside)) == 1
     assert re.search(r"\| rlsp-5-32 \|.* \[26\.65\] \|", beside)
@@ -51,7 +57,7 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     ]  # fmt: skip
     (tmp_path / "some-cpu").mkdir()
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
-    block = rates_block(tmp_path)
+    block = tables.rates_block(tmp_path)
     # 4 * 24 * 24 * 8 * 6 = 110,592 pixels; 2 * 9 * 6 = 108 of 540 thousand million operations
     assert (
         "| Some CPU | rlsp-7-48 | 4, 24x24, 8 | bf16, eager | 6.00 | 2.00 | 3.0 | 98 % | 0.11 | 20 % |"
@@ -60,40 +66,32 @@ def test_rates_are_medians_beside_the_plain_loop(tmp_path):
     assert "Some CPU, 1 thread: medians of 3 rounds of 10 steps" in block
     rows[0]["steps"] = 1200
     pd.DataFrame(rows).to_csv(tmp_path / "some-cpu" / "training_rate.csv", index=False)
-    assert "medians of 3 rounds of 10 to 1,200 steps" in rates_block(tmp_path)
+    assert "medians of 3 rounds of 10 to 1,200 steps" in tables.rates_block(tmp_path)
 
 
 @pytest.mark.slow
 def test_every_model_has_its_plain_and_its_fastest_time(tmp_path):
-    write_made(tmp_path, long_name=False)
-    timing = pd.read_csv(tmp_path / "tables" / "runtime_summary.csv")
-    fast = timing.assign(mode="fused", precision="bf16", median_ms=timing["median_ms"] / 4, plain_ratio=4.25)
-    both = pd.concat([timing, fast[fast["model"] == "rlsp-5-32"]])
-    both.to_csv(tmp_path / "tables" / "runtime_summary.csv", index=False)
-    block = speed_block(tmp_path)
-    for model, ways in both[both["mode"].isin(["eager", "fused"])].groupby("model"):
+    models = [*ABLATION, "rlsp-3-16"]
+    plain = made_runtime(models, modes=("eager", "eager-nchw"))
+    fast = plain[(plain["model"] == "rlsp-5-32") & (plain["mode"] == "eager")]
+    fast = fast.assign(mode="fused", precision="bf16", runtime_ms=fast["runtime_ms"] / 4)
+    timed = pd.concat([plain, fast])
+    results = write_made(tmp_path, long_name=False, runtime=timed, cases=made_cases(timed))
+    ways = results.of(runtime.summarise)
+    block = tables.speed_block(tmp_path)
+    for model, rows in ways.groupby("model"):
         line = next(line for line in block.split("\n") if line.startswith(f"| {model} "))
         cells = line.strip("| ").split(" | ")
-        assert cells[2] == f"{ways.loc[ways['mode'] == 'eager', 'median_ms'].iloc[0]:.1f}"
-        assert cells[5] == f"{ways['median_ms'].min():.1f}"
-        assert cells[6:8] == (["fused bf16", "4.2"] if model == "rlsp-5-32" else ["eager fp32", cells[7]])
+        best = rows.loc[rows["median_ms"].idxmin()]
+        assert cells[2] == f"{rows.loc[rows['mode'] == 'eager', 'median_ms'].iloc[0]:.1f}"
+        assert cells[5] == f"{best['median_ms']:.1f}"
+        assert cells[6] == f"{best['mode']} {best['precision']}" and cells[7] == f"{best['plain_ratio']:.1f}"
+        assert ("fused bf16" in line) == (model == "rlsp-5-32")
 
 
-def test_differences_of_precisions_are_means_and_extremes_of_clips(tmp_path):
-    labels = {"model": "rlsp-7-64", "precision": "bf16", "clip": "a", "dataset": "vid4"}
-    labels |= {"device": "laptop", "threads": 2}
-    rows = [("clip", 0, 5, 0.002, 60.0), ("clip", 0, 7, -0.008, 55.25), ("long", 0, 100, -0.001, 58.0)]
-    rows += [("long", 100, 50, 0.0005, 57.0)]
-    columns = ("part", "first_frame", "frames", "difference_db", "psnr_between")
-    table = pd.DataFrame([labels | dict(zip(columns, row, strict=True)) for row in rows])
-    (tmp_path / "tables").mkdir()
-    table.to_csv(tmp_path / "tables" / "precisions.csv", index=False)
-    block = precisions_block(tmp_path)
-    assert "| rlsp-7-64 | bf16 | -0.0030 | -0.0080 | -0.0010 | +0.0005 | 55.2 |" in block
-    assert "on vid4; long clip: a played there and back for 150 frames" in block
-    assert "On laptop, 2 threads." in block
-    table.iloc[:0].to_csv(tmp_path / "tables" / "precisions.csv", index=False)
-    assert precisions_block(tmp_path).startswith("The device multiplies in no precision below fp32")
+def test_without_a_comparison_of_precisions_that_is_said(tmp_path):
+    write_made(tmp_path, clips=[("photos", "coffee", 7)])
+    assert tables.precisions_block(tmp_path).startswith("The device multiplies in no precision below fp32")
 
 
 def test_of_several_devices_the_newest_reference_is_shown(tmp_path):

@@ -26,7 +26,7 @@ DATASETS = {folder: name for name, folder in STUDY.dataset_folders.items()}
 DEGRADATIONS = {folder: name for name, folder in STUDY.degradation_folders.items()}
 PAIRS = {"--".join(pair): pair for pair in STUDY.spec.released.exactness}
 COMPARED = [STUDY.runs[name] for name in STUDY.spec.precisions.runs]
-PRECISIONS = [PATHS.table("precisions")] if COMPARED else []
+PRECISIONS = [PATHS.measured("precisions")] if COMPARED else []
 SWEPT = {name: STUDY.model(name) for name in [STUDY.spec.runtime.sweep] if name}
 GALLERY = gallery_entries(STUDY)
 # Fetched archives are kept, or removed once all that a run needs has been taken out of them.

@@ -78,11 +78,7 @@ rule compare_precisions:
         lr=[STUDY.test_lr(run.id, name) for run in COMPARED for name in run.test_sets],
         hr=[STUDY.clips(name) for run in COMPARED for name in run.test_sets],
     output:
-        report(
-            PATHS.table("precisions"),
-            category="Tables",
-            caption="../report/precisions.rst",
-        ),
+        PATHS.measured("precisions"),
     log:
         PATHS.log("compare_precisions"),
     conda:

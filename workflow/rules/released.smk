@@ -1,4 +1,4 @@
-# The authors' released weights and frames: the check against their pixels, and the ledger of claims.
+# The authors' released weights and frames: the check against their pixels, and what their models count.
 
 
 rule exactness:
@@ -19,7 +19,7 @@ rule exactness:
 
 rule count:
     output:
-        PATHS.table("counts"),
+        PATHS.measured("counts"),
     log:
         PATHS.log("count"),
     localrule: True
@@ -35,26 +35,3 @@ rule count:
         ),
     script:
         "../scripts/count.py"
-
-
-rule claims:
-    input:
-        rules.tables.output,
-        rules.count.output,
-        published=PUBLISHED,
-    output:
-        report(
-            PATHS.table("claims"),
-            category="Tables",
-            caption="../report/claims.rst",
-        ),
-    log:
-        PATHS.log("claims"),
-    localrule: True
-    conda:
-        "../../envs/rlsp.yaml"
-    params:
-        study=STUDY.facts(),
-        code=code_hash("rlsp.reporting.claims"),
-    script:
-        "../scripts/claims.py"

@@ -4,22 +4,23 @@
 rule collect:
     input:
         scores=STUDY.all_scores(),
-        runtime=STUDY.runtime(),
-        cases=STUDY.runtime("cases"),
-        sweeps=[STUDY.runtime("sweep")] if SWEPT else [],
+        runtime=[STUDY.runtime()],
+        cases=[STUDY.runtime("cases")],
+        sweep=[STUDY.runtime("sweep")] if SWEPT else [],
         training=STUDY.training_logs(),
+        precisions=PRECISIONS,
+        counts=[PATHS.measured("counts")] if STUDY.spec.released.claims else [],
     output:
-        [
-            PATHS.table(name)
-            for name in ("scores", "runtime", "runtime_cases", "sweep", "training")
-        ],
+        rows=[PATHS.rows(kind) for kind in ROWS],
+        facts=PATHS.facts,
     log:
         PATHS.log("collect"),
     localrule: True
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=code_hash("rlsp.reporting.tables"),
+        facts=STUDY.facts(),
+        code=code_hash("rlsp.reporting.results"),
     script:
         "../scripts/collect.py"
 
@@ -29,41 +30,19 @@ rule tables:
         rules.collect.output,
         published=PUBLISHED,
     output:
-        facts=PATHS.tables / "study.json",
-        accuracy=report(
-            PATHS.table("accuracy"),
-            category="Tables",
-            caption="../report/accuracy.rst",
-        ),
-        temporal=report(
-            PATHS.table("temporal"),
-            category="Tables",
-            caption="../report/temporal.rst",
-        ),
-        runtime=report(
-            PATHS.table("runtime_summary"),
-            category="Tables",
-            caption="../report/runtime.rst",
-        ),
-        speed=report(
-            PATHS.table("speed"),
-            category="Tables",
-            caption="../report/speed.rst",
-        ),
-        costs=report(
-            PATHS.table("cost_curves"),
-            category="Tables",
-            caption="../report/cost_curves.rst",
-        ),
-        complexity=report(
-            PATHS.table("complexity"),
-            category="Tables",
-            caption="../report/complexity.rst",
-        ),
-        ablation=report(
-            PATHS.table("ablation"),
-            category="Tables",
-            caption="../report/ablation.rst",
+        [
+            report(
+                PATHS.table(name),
+                category="Tables",
+                labels={"table": name.replace("_", " ")},
+                caption="../report/tables.rst",
+            )
+            for name in ANALYSES
+        ],
+        report(
+            PATHS.tables / "findings.md",
+            category="Findings",
+            caption="../report/findings.rst",
         ),
     log:
         PATHS.log("tables"),
@@ -71,15 +50,14 @@ rule tables:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        study=STUDY.facts(),
-        code=code_hash("rlsp.reporting.tables"),
+        code=code_hash("rlsp.reporting.render", *ANALYSIS_MODULES),
     script:
         "../scripts/tables.py"
 
 
 rule figures:
     input:
-        rules.tables.output,
+        rules.collect.output,
         published=PUBLISHED,
     output:
         report(
@@ -94,14 +72,14 @@ rule figures:
     conda:
         "../../envs/rlsp.yaml"
     params:
-        code=code_hash("rlsp.reporting.figures"),
+        code=code_hash("rlsp.reporting.render", *ANALYSIS_MODULES),
     script:
         "../scripts/figures.py"
 
 
 rule pictures:
     input:
-        rules.tables.output,
+        rules.collect.output,
         clips=[STUDY.clips(entry["dataset"]) for entry in GALLERY],
         lr=[STUDY.lr(entry["degradation"], entry["dataset"]) for entry in GALLERY],
         restored=[
@@ -132,8 +110,6 @@ rule report:
     input:
         notebook=ROOT / "notebooks/report.ipynb",
         tables=rules.tables.output,
-        claims=[PATHS.table("claims")] if STUDY.spec.released.claims else [],
-        precisions=PRECISIONS,
         figures=rules.figures.output,
         pictures=rules.pictures.output,
         provenance=[path.with_name("provenance.json") for path in STUDY.training_logs()],
@@ -148,8 +124,8 @@ rule report:
         study=STUDY.name,
         code=code_hash(
             "rlsp.reporting.report",
-            "rlsp.reporting.blocks",
-            "rlsp.reporting.wide",
+            "rlsp.reporting.render",
+            *ANALYSIS_MODULES,
             "rlsp.training.job",
             *STUDY.code_of(*(run.id for run in STUDY.runs_of("trained"))),
         ),

@@ -1,14 +1,12 @@
 from pathlib import Path
 
+from rlsp.columns import ROWS
 from rlsp.jobs import job
-from rlsp.reporting.tables import collect_tables
+from rlsp.reporting.results import collect_rows
 
 with job(snakemake.log):
-    collect_tables(
-        snakemake.input.scores,
-        [snakemake.input.runtime],
-        snakemake.input.training,
-        Path(snakemake.output[0]).parent,
-        case_files=[snakemake.input.cases],
-        sweep_files=snakemake.input.sweeps,
+    collect_rows(
+        {kind: snakemake.input.get(kind) for kind in ROWS},
+        snakemake.params.facts,
+        Path(snakemake.output.facts).parent,
     )

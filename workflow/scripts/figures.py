@@ -1,8 +1,7 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.reporting.figures import redraw_figures
-from rlsp.reporting.published import published_points
+from rlsp.reporting.render import render_figures
 
 with job(snakemake.log):
-    redraw_figures(Path(snakemake.input[0]).parent, Path(snakemake.output[0]), published=published_points())
+    render_figures(Path(snakemake.input[0]).parents[1], Path(snakemake.output[0]))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from rlsp.jobs import job
-from rlsp.reporting.tables import write_tables
+from rlsp.reporting.render import render_tables
 
 with job(snakemake.log):
-    write_tables(Path(snakemake.output.facts).parent, snakemake.params.study)
+    render_tables(Path(snakemake.output[0]).parents[1])

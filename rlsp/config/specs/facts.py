@@ -24,7 +24,9 @@ class Facts(Spec):
     models: dict[str, AnyModel] = Field({}, description="Methods that were timed.")
     degradations: dict[str, AnyDegradation] = Field({}, description="How LR clips were made.")
     recipes: dict[str, Recipe] = Field({}, description="How models were trained.")
-    ablation: tuple[str, ...] = Field((), description="Models, each of which adds one thing to the one before.")
+    ablation: tuple[str, ...] = Field(
+        (), description="Models, each of which adds one thing to the one before."
+    )
     reference_model: str | None = Field(None, description="Whose run time is 1; None: the fastest.")
     budget: str | None = Field(None, description="In words, instead of what the training rows say.")
 

@@ -35,6 +35,7 @@ ANALYSES = (
     "precisions",
     "training",
 )
+ANALYSIS_MODULES = tuple(f"{__name__}.{name}" for name in ANALYSES)
 
 
 class Analysis(Protocol):
@@ -58,5 +59,5 @@ class Analysis(Protocol):
 
 def analyses() -> Iterator[tuple[str, Analysis]]:
     """Import the analyses in reading order, each with its name."""
-    for name in ANALYSES:
-        yield name, import_module(f"{__name__}.{name}")
+    for name, module in zip(ANALYSES, ANALYSIS_MODULES, strict=True):
+        yield name, import_module(module)
