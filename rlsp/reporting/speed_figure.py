@@ -103,10 +103,10 @@ def runtime_panels(points: pd.DataFrame, published: pd.DataFrame) -> list[Panel]
 
 def figure_title(points: pd.DataFrame, facts: Facts) -> str:
     """Return how the shown times were measured, and what bars and brackets mean."""
-    row = points.iloc[0]
+    row = next(points.itertuples())
     parts = [
-        f"Measured on {device_text(row)}, {frame_text(row['lr_height'], row['lr_width'], facts)}, "
-        f"batch {row['batch']}, {way_text(row)}, {row['boundary']}",
+        f"Measured on {device_text(row)}, {frame_text(row.lr_height, row.lr_width, facts)}, "
+        f"batch {row.batch}, {way_text(row)}, {row.boundary}",
         "bars: 10 to 90 % of the times",
     ]
     counts = points.loc[points["psnr_std"].notna(), "n_seeds"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.reporting.captions import frame_text
-from rlsp.reporting.cells import Number, plural
+from rlsp.reporting.cells import EMPTY, Number, plural
 from rlsp.reporting.results import Results
 
 SETTING_COLUMNS = ("device", "threads", "lr_height", "lr_width", "boundary", "batch")
@@ -113,6 +113,11 @@ def reason_text(status: str) -> str:
 def range_text(low: float, high: float, decimals: int | None = None) -> str:
     """Return ``10.5 to 12.1``, and one number where both are printed the same."""
     return " to ".join(dict.fromkeys(str(Number(value, decimals)) for value in (low, high)))
+
+
+def text_or_empty(value: Any) -> str:
+    """Return a text, a dash where there is none."""
+    return value if isinstance(value, str) else EMPTY
 
 
 def spread_text(row: Any) -> str:

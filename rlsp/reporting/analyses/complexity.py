@@ -44,18 +44,23 @@ def table_of(rows: pd.DataFrame, title: str, caption: str) -> Table:
     """Return the table of one device and size: memory in the headline's way and in the way that needs the least."""
     shown = headline_way(rows)
     memory = shown.set_index("model")["peak_memory_mb"]
-    least = rows.sort_values("peak_memory_mb", kind="stable").drop_duplicates("model").set_index("model")
+    fewest = rows.sort_values("peak_memory_mb", kind="stable").drop_duplicates("model")
+    least = {row.model: row for row in fewest.itertuples()}
     group = "peak memory [MB]"
     columns = [
         Column("model", lambda row: row.model),
         Column("parameters", lambda row: Number(row.parameters, 0)),
         Column("GMAC", lambda row: Number(row.gmac_per_frame, 2)),
-        Column(way_text(shown.iloc[0]), lambda row: Number(memory.get(row.model, float("nan")), 0), group),
+        Column(
+            way_text(next(shown.itertuples())),
+            lambda row: Number(memory.get(row.model, float("nan")), 0),
+            group,
+        ),
     ]
     if rows.duplicated("model").any():
         columns += [
-            Column("least", lambda row: Number(least.loc[row.model, "peak_memory_mb"], 0), group),
-            Column("of the way", lambda row: way_text(least.loc[row.model]), group),
+            Column("least", lambda row: Number(least[row.model].peak_memory_mb, 0), group),
+            Column("of the way", lambda row: way_text(least[row.model]), group),
         ]
     return Table.of(rows.drop_duplicates("model"), columns, title, caption)
 

@@ -138,7 +138,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
 
 def table_of(rows: pd.DataFrame, results: Results) -> Table:
     """Return the table of one way; the fit of a curve stands in its first row."""
-    first, repeats = rows.iloc[0], rows["n_repeats"][rows["n_repeats"] > 0]
+    first, repeats = next(rows.itertuples()), rows["n_repeats"][rows["n_repeats"] > 0]
     rows = rows.assign(is_first=~rows.duplicated("quantity"))
     columns = [
         Column("varied", lambda row: name_of(row.quantity)),
@@ -156,7 +156,7 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
         "Exponent: slope of the least-squares line through the logarithms of the medians, ± its standard error; "
         "residual: root mean square around the line."
     )
-    return Table.of(rows, columns, f"{TITLE} of {first['model']}, {way_text(first)}", caption)
+    return Table.of(rows, columns, f"{TITLE} of {first.model}, {way_text(first)}", caption)
 
 
 def fit_columns(cost: str, group: str) -> list[Column]:
@@ -208,7 +208,7 @@ def figure(frame: pd.DataFrame, results: Results) -> Figure | None:
     for line, (cost, cost_label) in zip(axes, COSTS, strict=True):
         for axis, quantity in zip(line, quantities, strict=True):
             for number, (_, rows) in enumerate(ways):
-                label = way_text(rows.iloc[0]) if len(ways) > 1 else None
+                label = way_text(next(rows.itertuples())) if len(ways) > 1 else None
                 plot_curve(axis, rows[rows["quantity"] == quantity], cost, number, label)
             scale_log_axis(axis, "x", most_ticks=3)
             scale_log_axis(axis, "y", margin=1.6, most_ticks=6)
@@ -217,7 +217,7 @@ def figure(frame: pd.DataFrame, results: Results) -> Figure | None:
             else:
                 axis.set_xlabel(QUANTITIES[quantity][0])
         line[0].set_ylabel(cost_label)
-    first = frame.iloc[0]
+    first = next(frame.itertuples())
     how = "" if len(ways) > 1 else f", {way_text(first)}"
     title_figure(drawing, f"{fixed_text(frame, results)} Measured on {device_text(first)}{how}")
     add_legend(drawing)
@@ -265,7 +265,7 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
             powers = [f"{exponent(row, cost)} of {name_of(row.quantity)}" for row in known.itertuples()]
             parts += [f"{cost} grows with the power {listed(powers)}"] if powers else []
         if parts:
-            first = rows.iloc[0]
-            what = f"{first['model']} ({way_text(first)}, {device_text(first)})"
+            first = next(rows.itertuples())
+            what = f"{first.model} ({way_text(first)}, {device_text(first)})"
             sentences.append(f"Of {what} {'; '.join(parts)} (± standard error of the fit).")
     return sentences

@@ -20,6 +20,7 @@ from rlsp.reporting.timing import (
     range_text,
     reason_text,
     spread_text,
+    text_or_empty,
     way_text,
 )
 
@@ -149,7 +150,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
 
 def table_of(rows: pd.DataFrame, results: Results) -> Table:
     """Return the run times of one setting: a row for each case, those that failed with their reason."""
-    ways = rows[list(WAY_COLUMNS)].drop_duplicates()
+    ways, bounds = rows[list(WAY_COLUMNS)].drop_duplicates(), rows["bound_by"].dropna().unique()
     notes = ["" if is_ok else UNSTABLE for is_ok in ~is_unstable(rows)]
     reasons = [reason_text(status) or note for status, note in zip(rows["status"], notes, strict=True)]
     time, relative = "time per frame [ms]", "relative"
@@ -160,17 +161,18 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
         Column("10 to 90 %", spread_text, time, is_optional=True),
         Column("idle", latency, time, "lower", is_optional=True),
         Column("frames/s", lambda row: Number(row.fps, None), better="higher"),
-        Column(
-            f"/ {results.facts.reference_model or 'fastest'}", lambda row: Number(row.time_ratio, 2), relative
-        ),
+        Column("ratio", lambda row: Number(row.time_ratio, 2), relative),
         Column("speed-up", lambda row: Number(row.plain_ratio, 2), relative, "higher", is_optional=True),
         Column("floor / time", lambda row: Number(row.of_floor, 2), relative, is_optional=True),
+        *([Column("set by", lambda row: text_or_empty(row.bound_by), relative)] if len(bounds) > 1 else []),
         Column("memory [MB]", lambda row: Number(row.peak_memory_mb, 0), better="lower"),
         Column("energy [J]", lambda row: Number(row.energy_j, None), better="lower", is_optional=True),
         Column("remark", lambda row: row.remark, is_optional=True),
     ]
-    title = f"Run times, {frames_text(rows.iloc[0], results)}"
-    return Table.of(rows.assign(remark=reasons), columns, title, caption_of(rows, results, len(ways) == 1))
+    first = next(rows.itertuples())
+    title, way = f"Run times, {frames_text(first, results)}", "" if len(ways) > 1 else f", {way_text(first)}"
+    about = f"Study {results.facts.study}; {device_text(first)}{way}."
+    return Table.of(rows.assign(remark=reasons), columns, title, f"{about} {caption_of(rows, results)}")
 
 
 def latency(row: Any) -> Number:
@@ -178,35 +180,28 @@ def latency(row: Any) -> Number:
     return Number(float("nan") if is_processor(row.device) else row.latency_ms, None)
 
 
-def caption_of(rows: pd.DataFrame, results: Results, is_one_way: bool) -> str:
+def caption_of(rows: pd.DataFrame, results: Results) -> str:
     """Return how the cases of a setting were timed, and what the device can do at most."""
-    first, counts = rows.iloc[0], rows["n_repeats"].dropna()
+    counts = rows["n_repeats"].dropna()
     repeats = "" if counts.empty else f" of {range_text(counts.min(), counts.max(), 0)} repeats"
     parts = [
-        f"Study {results.facts.study}; {device_text(first)}{f'; {way_text(first)}' if is_one_way else ''}.",
-        f"Medians and quantiles{repeats}, all cases interleaved; relative to the reference in the same way"
-        + (
-            f"; speed-up: over the same model, {' '.join(PLAIN)}."
-            if rows["plain_ratio"].notna().any()
-            else "."
-        ),
+        f"Medians and quantiles{repeats}, all cases interleaved. Ratio: to the time of "
+        f"{results.facts.reference_model or 'the fastest'} in the same way."
     ]
-    if not is_processor(first["device"]) and rows["latency_ms"].notna().any():
+    if rows["plain_ratio"].notna().any():
+        parts.append(f"Speed-up: over the same model in {' '.join(PLAIN)}.")
+    if any(not latency(row).is_empty for row in rows.itertuples()):
         parts.append("Idle: from starting a frame on an idle device to its end, by the wall clock.")
     return " ".join([*parts, *limits_text(rows), *circumstances_text(rows)])
 
 
 def limits_text(rows: pd.DataFrame) -> list[str]:
     """Say what the floor is, what sets it, and the measured ceilings of the device, where they are known."""
-    texts = []
-    if rows["floor_ms"].notna().any():
-        by = rows.dropna(subset=["bound_by"]).groupby("bound_by")["model"].unique()
-        rarest = min(by.index, key=lambda name: len(by[name]))
-        others = [name for name in by.index if name != rarest]
-        of = f" (of {listed(list(by[rarest]))}; else by {others[0]})" if others else ""
+    texts, bounds = [], rows["bound_by"].dropna().unique()
+    if len(bounds):
         texts.append(
             "Floor: the larger of operations over the measured matrix rate and fewest bytes over the measured "
-            f"bandwidth; set by {rarest}{of}; floor / time is 1 at the floor."
+            f"bandwidth{f' (here always {bounds[0]})' if len(bounds) == 1 else ''}; floor / time is 1 at the floor."
         )
     rates = rows.dropna(subset=["matrix_tflops"]).drop_duplicates("precision")
     parts = [f"{row.precision} {rate_text(row.matrix_tflops)} TFLOP/s" for row in rates.itertuples()]
@@ -247,24 +242,25 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     networks = timed[timed["parameters"] > 0].sort_values("median_ms", kind="stable")
     if networks.empty:
         return []
-    where = f"{device_text(networks.iloc[0])} ({frames_text(networks.iloc[0], results)})"
-    sentences = [f"On {where} {fastest_text(networks.iloc[0])}, the fastest of all networks and ways."]
-    reference = networks[networks["model"] == results.facts.reference_model]
-    if not reference.empty and reference.index[0] != networks.index[0]:
-        sentences.append(f"The reference model's fastest way: {fastest_text(reference.iloc[0])}.")
+    first = next(networks.itertuples())
+    where = f"{device_text(first)} ({frames_text(first, results)})"
+    sentences = [f"On {where} {fastest_text(first)}, the fastest of all networks and ways."]
+    for row in networks[networks["model"] == results.facts.reference_model].head(1).itertuples():
+        if row.model != first.model:
+            sentences.append(f"The reference model's fastest way: {fastest_text(row)}.")
     return [*sentences, *gains_text(networks), counts_text(frame)]
 
 
-def fastest_text(row: pd.Series) -> str:
+def fastest_text(row: Any) -> str:
     """Return what a case takes, over what the plain way of the model does, and how near the floor it is."""
     text = (
-        f"{row['model']} in the way {way_text(row)} takes {median_text(row)} a frame, 10 to 90 % of the repeats in "
-        f"brackets, or {Number(row['fps'], None)} frames per second"
+        f"{row.model} in the way {way_text(row)} takes {median_text(row)} a frame, 10 to 90 % of the repeats in "
+        f"brackets, or {Number(row.fps, None)} frames per second"
     )
-    if pd.notna(row["plain_ratio"]) and (row["mode"], row["precision"]) != PLAIN:
-        text += f", {row['plain_ratio']:.2f} times as fast as {' '.join(PLAIN)}"
-    if pd.notna(row["of_floor"]):
-        text += f", at {row['of_floor']:.2f} of the rate that {row['bound_by']} allows"
+    if pd.notna(row.plain_ratio) and (row.mode, row.precision) != PLAIN:
+        text += f", {row.plain_ratio:.2f} times as fast as {' '.join(PLAIN)}"
+    if pd.notna(row.of_floor):
+        text += f", at {row.of_floor:.2f} of the rate that {row.bound_by} allows"
     return text
 
 
@@ -283,9 +279,8 @@ def gains_text(networks: pd.DataFrame) -> list[str]:
 
 def counts_text(frame: pd.DataFrame) -> str:
     """Say how many cases failed or were not stable after their warm-up."""
-    failed, unstable = int((frame["status"] != OK).sum()), int(is_unstable(frame).sum())
-    if not failed + unstable:
-        return f"All cases ({len(frame)}) ran and were stable after their warm-up."
-    return (
-        f"Of {plural(len(frame), 'case')} {failed} failed and {unstable} were not stable after their warm-up."
-    )
+    counts = {"failed": frame["status"] != OK, "were not stable after their warm-up": is_unstable(frame)}
+    told = [f"{rows.sum()} {what}" for what, rows in counts.items() if rows.any()]
+    if told:
+        return f"Of {plural(len(frame), 'case')} {listed(told)}."
+    return f"All cases ({len(frame)}) ran and were stable after their warm-up."

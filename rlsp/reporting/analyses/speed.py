@@ -39,6 +39,7 @@ from rlsp.reporting.timing import (
     median_text,
     range_text,
     spread_text,
+    text_or_empty,
     way_text,
 )
 
@@ -218,47 +219,42 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
 def table_of(rows: pd.DataFrame, results: Results) -> Table:
     """Return the table of one panel, a row for each model, beside what was published."""
     shown = headline_timing(rows)
-    fastest = rows.drop_duplicates("label").set_index("label")  # rows are sorted by time
-    order = pd.concat([shown, rows]).drop_duplicates("label")
-    time = shown.set_index("label").reindex(order["label"])
-    way, best = way_text(shown.iloc[0]), "fastest way"
+    times = shown[["label", *WAY_COLUMNS, *_TIMES]]
+    fastest = rows.drop_duplicates("label")  # they are sorted by time
+    models = fastest.merge(times, on="label", how="left", suffixes=("_fastest", ""))
+    way, best = way_text(next(shown.itertuples())), "fastest way"
     columns = [
         Column("model", lambda row: row.label),
         Column(f"{PSNR[results.facts.headline.channel].label} [dB]", lambda row: Number(row.psnr, 2, row.psnr_std),
                better="higher"),
         Column("PSNR from", psnr_from_text),
-        Column("median [ms]", lambda row: Number(time.loc[row.label, "median_ms"], None), way, "lower"),
-        Column("10 to 90 %", lambda row: spread_text(time.loc[row.label]), way),
-        Column("frames/s", lambda row: Number(time.loc[row.label, "fps"], None), way),
-        Column(f"/ {results.facts.reference_model or 'fastest'}",
-               lambda row: Number(time.loc[row.label, "time_ratio"], 2), way),
-        Column("factor", lambda row: text_or_empty(row.published_ratio), "published", is_optional=True),
+        Column("median [ms]", lambda row: Number(row.median_ms, None), way, "lower"),
+        Column("10 to 90 %", spread_text, way),
+        Column("frames/s", lambda row: Number(row.fps, None), way),
+        Column("ratio", lambda row: Number(row.time_ratio, 2), way),
+        Column("ratio", lambda row: text_or_empty(row.published_ratio), "published", is_optional=True),
         Column("ms, Full HD (GPU)", published_time_text, "published", is_optional=True),
     ]  # fmt: skip
     if len(rows) > len(shown):
         columns += [
-            Column(
-                "median [ms]", lambda row: Number(fastest.loc[row.label, "median_ms"], None), best, "lower"
-            ),
-            Column("which", lambda row: way_text(fastest.loc[row.label]), best),
+            Column("median [ms]", lambda row: Number(row.median_ms_fastest, None), best, "lower"),
+            Column("which", lambda row: f"{row.mode_fastest} {row.precision_fastest}", best),
         ]
-    return Table.of(order, columns, *title_and_caption(rows, results))
+    return Table.of(models.sort_values("median_ms"), columns, *title_and_caption(rows, results))
 
 
 def title_and_caption(rows: pd.DataFrame, results: Results) -> tuple[str, str]:
     """Return what a table shows, how it was measured, and the sources of what was published."""
-    first = rows.iloc[0]
-    protocol = protocol_label(results.facts.headline)
+    first = next(rows.itertuples())
     where, about = "no data set", f"Study {results.facts.study}."
-    if isinstance(first["dataset"], str):
-        where = f"{first['dataset']}, {first['panel']}, {protocol}"
+    if isinstance(first.dataset, str):
+        where = f"{first.dataset}, {first.panel}, {protocol_label(results.facts.headline)}"
         scores = accuracy.headline_means(results)
-        about = results.about(
-            scores[(scores["dataset"] == first["dataset"]) & scores["model"].isin(rows["model"])]
-        )
+        scores = scores[(scores["dataset"] == first.dataset) & scores["model"].isin(rows["model"])]
+        about = results.about(scores)
     caption = (
-        f"{device_text(first)}; {frames_text(first, results)}; medians per output frame. PSNR of 8-bit pictures, "
-        "whatever the way. / : over the time of that model, run the same way."
+        f"{device_text(first)}; {frames_text(first, results)}; times per output frame. Ratio: to the time of "
+        f"{results.facts.reference_model or 'the fastest'}. PSNR of 8-bit pictures, whatever the way."
     )
     return f"{TITLE} on {where}", " ".join([caption, *published_text(rows), about])
 
@@ -270,11 +266,6 @@ def psnr_from_text(row: Any) -> str:
     if row.psnr_from == PUBLISHED_PSNR:
         return f"published ({row.psnr_source.partition(':')[0]})"
     return row.psnr_from.replace("-", " ")
-
-
-def text_or_empty(value: Any) -> str:
-    """Return a text, a dash where there is none."""
-    return value if isinstance(value, str) else EMPTY
 
 
 def published_time_text(row: Any) -> str:
@@ -319,22 +310,24 @@ def untimed_interpolation(frame: pd.DataFrame, results: Results) -> pd.DataFrame
 def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     """Say which models are the best for their time, and how many times as fast as other methods the reference is."""
     shown = headline_timing(frame)
-    if shown.empty:
-        return []
-    first, sentences = shown.iloc[0], []
+    sentences = []
     for (dataset, panel), rows in shown[shown["psnr"].notna()].groupby(["dataset", "panel"], sort=False):
+        if len(rows) < 2:
+            continue
         best = rows[rows["psnr"] > rows["psnr"].cummax().shift(fill_value=-float("inf"))]
-        if len(rows) > 1:
-            points = [
-                f"{row.label} ({Number(row.psnr, 2, row.psnr_std)} dB, {median_text(row)})"
-                for row in best.itertuples()
-            ]
-            beaten = listed([row.label for row in rows.itertuples() if row.Index not in best.index])
-            rest = f"{beaten} are not among them" if beaten else "these are all"
-            sentences.append(
-                f"On {dataset} ({panel}) no model is both faster and more accurate than any of {listed(points)}; {rest} ("
-                f"{way_text(first)}, {device_text(first)}; {protocol_label(results.facts.headline)})."
-            )
+        points = [
+            f"{row.label} ({Number(row.psnr, 2, row.psnr_std)} dB, {median_text(row)})"
+            for row in best.itertuples()
+        ]
+        beaten = [row.label for row in rows.itertuples() if row.Index not in best.index]
+        rest = f"; {listed(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten in both" if beaten else ""
+        first, is_single = next(rows.itertuples()), (rows["psnr_from"] == "trained") & (rows["n_seeds"] == 1)
+        seed = "; one seed" if is_single.any() else ""
+        sentences.append(
+            f"On {dataset} ({panel}; {protocol_label(results.facts.headline)}{seed}; {way_text(first)} "
+            f"on {device_text(first)}, 10 to 90 % of the times in brackets) no other model is both faster and more "
+            f"accurate than {listed(points)}{rest}."
+        )
     return sentences + speedups_text(shown, results)
 
 
@@ -345,22 +338,21 @@ def speedups_text(shown: pd.DataFrame, results: Results) -> list[str]:
     """
     models, name = results.facts.models, results.facts.reference_model
     rows = shown[shown["psnr_from"] != "interpolation"]
-    rows = rows.assign(family=[family_of(model, models.get(model)) for model in rows["model"]])
-    own = rows[rows["model"] == name]
-    if own.empty:
+    rows = rows.assign(
+        family=[family_of(model, models.get(model)) for model in rows["model"]],
+        has_factor=rows["published_ratio"].notna(),
+    )
+    own = next(rows[rows["model"] == name].itertuples(), None)
+    if own is None or (rows["family"] == own.family).all():
         return []
-    own = own.iloc[0]
-    others = rows[rows["family"] != own["family"]].assign(has_factor=rows["published_ratio"].notna())
-    others = others.sort_values(["has_factor", "psnr"], ascending=False).drop_duplicates("family")
+    others = rows[rows["family"] != own.family].sort_values(["has_factor", "psnr"], ascending=False)
     parts = []
-    for row in others.itertuples():
-        ends = range_text(row.q10_ms / own["q90_ms"], row.q90_ms / own["q10_ms"])
+    for row in others.drop_duplicates("family").itertuples():
+        ends = range_text(row.q10_ms / own.q90_ms, row.q90_ms / own.q10_ms)
         known = f"; published: {row.published_ratio}" if row.has_factor else ""
         parts.append(f"{Number(row.time_ratio, None)} times as fast as {row.model} ({ends}{known})")
-    if not parts:
-        return []
     note = ", and the published factors are of GPUs" if others["has_factor"].any() else ""
-    note = f"; these are times on a CPU{note}" if is_processor(own["device"]) else ""
+    note = f"; these are times on a CPU{note}" if is_processor(own.device) else ""
     return [
         f"On {device_text(own)} {name} is {listed(parts)}, in the way {way_text(own)}; in brackets the range between "
         f"the 10 and 90 % quantiles of both{note}."
