@@ -108,6 +108,22 @@ def test_added_model_trains_only_itself(changeable):
     assert not {"pack", "degrade", "flow"} & set(plan)
 
 
+def test_a_model_taken_out_times_nothing_again(changeable):
+    """Its rows go; a model that comes in times all of them, in turns."""
+
+    def without(study):
+        study["runs"][0]["models"].remove("frames-only")
+        study["ablation"].remove("frames-only")
+
+    edit(changeable, without)
+    assert not {"time", "train", "restore", "score"} & set(planned(changeable))
+    snakemake(changeable, "--cores", "2")
+    timed = pd.read_csv(changeable / "results" / "tiny" / "rows" / "runtime.csv")["model"].unique()
+    assert set(timed) == {"rlsp-2-8", "bicubic"}
+    edit(changeable, lambda study: study["runtime"].update(repeats=4))
+    assert planned(changeable)["time"] == 1
+
+
 def test_comment_in_a_script_runs_nothing(changeable):
     for script in (changeable / "workflow" / "scripts").glob("*.py"):
         script.write_text(script.read_text() + "# a comment\n")
