@@ -34,7 +34,7 @@ from rlsp.reporting.timing import device_text, way_text
 MOST_ROWS = 3  # panels below each other that fit a page
 PUBLISHED_COLOR = "0.45"
 FILLED = "PSNR and time measured here"
-HOLLOW = "PSNR published, time measured here"
+HOLLOW = "PSNR published, timed here"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from rlsp.reporting.analyses import runtime
 from rlsp.reporting.captions import frame_text
 from rlsp.reporting.cells import Number
 from rlsp.reporting.results import Results
@@ -15,11 +16,11 @@ NUMBERS = ["parameters", "gmac_per_frame", "peak_memory_mb"]
 
 def summarise(results: Results) -> pd.DataFrame:
     """Return parameters, GMAC per output frame, and the highest peak memory (MB) of each case."""
-    runtime = results.rows("runtime")
+    samples = results.rows("runtime")
     names = ["model", "device", "lr_height", "lr_width", "boundary", "batch", "mode", "precision"]
-    if runtime.empty:
+    if samples.empty:
         return pd.DataFrame(columns=[*names, *NUMBERS])
-    return runtime.groupby(names, sort=False, dropna=False)[NUMBERS].max().reset_index()
+    return samples.groupby(names, sort=False, dropna=False)[NUMBERS].max().reset_index()
 
 
 def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
@@ -32,8 +33,8 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         rows = rows[rows["boundary"] == boundary]
         rows = rows[rows["batch"] == rows["batch"].min()]
         caption = (
-            f"Study {results.facts.study}; {boundary}, batch {rows['batch'].iloc[0]}; GMAC: 10^9 multiply-accumulates "
-            f"of convolutions and matrix products per output frame; memory on {device}."
+            f"{boundary}, batch {rows['batch'].iloc[0]}; GMAC: 10^9 multiply-accumulates of convolutions and matrix "
+            f"products per output frame; memory on {device}. {runtime.about(results)}"
         )
         title = f"Complexity at {frame_text(height, width, results.facts)}"
         found.append(table_of(rows, title, caption))

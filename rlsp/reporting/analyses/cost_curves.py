@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlsp.reporting.analyses import runtime
 from rlsp.reporting.cells import Number, listed
 from rlsp.reporting.results import Results
 from rlsp.reporting.style import (
@@ -151,10 +152,10 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
         Column("remark", lambda row: reason_text(row.status), is_optional=True),
     ]
     caption = (
-        f"Study {results.facts.study}; {device_text(first)}. {fixed_text(rows, results)} Medians of "
+        f"{device_text(first)}. {fixed_text(rows, results)} Medians of "
         f"{range_text(repeats.min(), repeats.max(), 0)} repeats per output frame, per clip where its length is varied. "
         "Exponent: slope of the least-squares line through the logarithms of the medians, ± its standard error; "
-        "residual: root mean square around the line."
+        f"residual: root mean square around the line. {runtime.about(results)}"
     )
     return Table.of(rows, columns, f"{TITLE} of {first.model}, {way_text(first)}", caption)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.columns import RUNTIME
+from rlsp.reporting.analyses import accuracy
 from rlsp.reporting.cells import Number, listed, plural
 from rlsp.reporting.results import Results
 from rlsp.reporting.table import Column, Table
@@ -171,8 +172,19 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
     ]
     first = next(rows.itertuples())
     title, way = f"Run times, {frames_text(first, results)}", "" if len(ways) > 1 else f", {way_text(first)}"
-    about = f"Study {results.facts.study}; {device_text(first)}{way}."
-    return Table.of(rows.assign(remark=reasons), columns, title, f"{about} {caption_of(rows, results)}")
+    caption = f"{device_text(first)}{way}. {caption_of(rows, results)} {about(results)}"
+    return Table.of(rows.assign(remark=reasons), columns, title, caption)
+
+
+def about(results: Results) -> str:
+    """Say what holds for tables of times, of whatever was trained, see `Results.about`."""
+    is_empty = results.rows("scores").empty
+    rows = (
+        pd.DataFrame(columns=["variant", "degradation", "seeds"])
+        if is_empty
+        else accuracy.headline_means(results)
+    )
+    return results.about(rows)
 
 
 def latency(row: Any) -> Number:

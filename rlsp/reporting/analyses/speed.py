@@ -246,7 +246,7 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
 def title_and_caption(rows: pd.DataFrame, results: Results) -> tuple[str, str]:
     """Return what a table shows, how it was measured, and the sources of what was published."""
     first = next(rows.itertuples())
-    where, about = "no data set", f"Study {results.facts.study}."
+    where, about = "no data set", runtime.about(results)
     if isinstance(first.dataset, str):
         where = f"{first.dataset}, {first.panel}, {protocol_label(results.facts.headline)}"
         scores = accuracy.headline_means(results)
