@@ -32,6 +32,7 @@ class Speedup:
     is_bound: bool
 
 
+PUBLISHED_PSNR = "published"  # where the PSNR of a model that has no weights and no frames is from
 SPEEDUP_MODEL = "rlsp-7-128"  # that is this many times as fast as:
 SPEEDUPS = {
     "duf-52l": Speedup("speedup_over_duf", is_bound=True),
@@ -76,7 +77,7 @@ def read_published(path: Path | str = PUBLISHED) -> pd.DataFrame:
     return table
 
 
-def published_points(dataset: str = "vid4", degradation: str = "gaussian") -> pd.DataFrame:
+def published_points(published: pd.DataFrame, dataset: str, degradation: str) -> pd.DataFrame:
     """Return the models with both a PSNR and a Full HD run time in print.
 
     Times of different devices say nothing about each other: draw the points apart, never as a line.
@@ -87,8 +88,7 @@ def published_points(dataset: str = "vid4", degradation: str = "gaussian") -> pd
         ``model, dataset, degradation, psnr`` (dB), ``runtime_ms`` (per frame of 1920x1080), and ``note``,
         which names the GPU.
     """
-    table = read_published()
-    table = table[table["confidence"] != "M"]
+    table = published[published["confidence"] != "M"]
     accuracy = table[(table["metric"] == "psnr") & (table["dataset"] == dataset)]
     accuracy = accuracy[accuracy["degradation"] == degradation].drop_duplicates("model")
     times = full_hd_times(table).drop_duplicates("model")[["model", "value", "note"]]

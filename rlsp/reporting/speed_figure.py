@@ -1,6 +1,5 @@
 """Figure 1 of the paper: PSNR against the time of one output frame."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rlsp.config.specs.models import SHIPPED
-from rlsp.errors import DataError
+from rlsp.config.specs.facts import Facts
+from rlsp.config.specs.models import SHIPPED, family_of, label_of
+from rlsp.reporting.captions import frame_text
 from rlsp.reporting.labels import Label, place_labels
 from rlsp.reporting.protocols import protocol_label
-from rlsp.reporting.speed import PUBLISHED_PSNR
+from rlsp.reporting.published import PUBLISHED_PSNR, published_points
+from rlsp.reporting.results import Results
 from rlsp.reporting.style import (
     COLORS,
     MARKERS,
@@ -25,16 +26,15 @@ from rlsp.reporting.style import (
     scale_log_axis,
     styled,
     title_figure,
+    variant_styles,
     wrapped,
 )
-from rlsp.reporting.timing import WAY_COLUMNS, headline_timing
-from rlsp.reporting.wide_timing import frame_text
+from rlsp.reporting.timing import device_text, way_text
 
-POINT_COLUMNS = ("model", "dataset", "degradation", "psnr", "runtime_ms")
 MOST_ROWS = 3  # panels below each other that fit a page
 PUBLISHED_COLOR = "0.45"
 FILLED = "PSNR and time measured here"
-HOLLOW = "PSNR published, time measured here"
+HOLLOW = "PSNR published, timed here"
 
 
 @dataclass(frozen=True)
@@ -48,52 +48,40 @@ class Panel:
 
 
 @styled
-def plot_psnr_vs_runtime(
-    speed: pd.DataFrame,
-    accuracy: pd.DataFrame,
-    study: dict[str, Any],
-    published: pd.DataFrame | None = None,
-    *,
-    styles: dict[str, dict] | None = None,
-) -> Figure | None:
+def plot_psnr_vs_runtime(points: pd.DataFrame, results: Results, untimed: pd.DataFrame) -> Figure | None:
     """Draw PSNR against time per output frame, one panel per data set and kind of degradation.
 
     Filled points have both measured here, with bars from the 10 to the 90 % quantile of the time and over the
-    standard deviation between seeds; hollow ones the time only. A thin line joins the widths of RLSP and the sizes
-    of another family. What is published as a whole is hollow and grey in a panel of its own, since it was timed on
-    other devices. Interpolation without a measured time is a dashed line. Names stand beside the points; where
-    they do not fit, a legend has them. None when nothing was timed.
+    standard deviation between seeds; hollow ones the time only. A thin line joins models that differ in size only.
+    What is published as a whole is hollow and grey in a panel of its own, since it was timed on other devices.
+    Interpolation without a measured time is a dashed line. Names stand beside the points; where they do not fit, a
+    legend has them. None when nothing was timed.
 
     Parameters
     ----------
-    speed : DataFrame
-        What `rlsp.reporting.speed.summarise_speed` returns; its headline's way is drawn.
-    accuracy : DataFrame
-        What `rlsp.reporting.tables.summarise_accuracy` returns, for interpolation that was not timed.
-    study : dict
-        The facts of the study.
-    published : DataFrame, optional
-        Published points, with the columns `POINT_COLUMNS`.
-    styles : dict, optional
-        Of each variant, for the legend where names do not fit.
+    points : DataFrame
+        What `rlsp.reporting.analyses.speed.summarise` returns, of one way.
+    results : Results
+        The study.
+    untimed : DataFrame
+        Means of interpolation that was not timed: ``dataset``, ``degradation``, ``variant`` and ``psnr``.
     """
-    points = headline_points(speed, study)
-    panels = runtime_panels(points, published)
+    points = points[points["psnr"].notna()]
+    panels = runtime_panels(points, results.published)
     if not panels:
         return None
-    untimed = untimed_interpolation(accuracy, points, study)
-    title = figure_title(points, study)
+    facts, title = results.facts, figure_title(points, results.facts)
     for columns in (2, 1) if len(panels) <= MOST_ROWS else (2,):
         figure, axes = new_panels(panels, columns, title)
-        labels = [draw_named(axis, panel, study, untimed) for axis, panel in zip(axes, panels, strict=True)]
+        labels = [draw_named(axis, panel, facts, untimed) for axis, panel in zip(axes, panels, strict=True)]
         add_legend(figure)
         figure.draw_without_rendering()  # sizes are known from here on
         if all([place_labels(axis, of_panel) for axis, of_panel in zip(axes, labels, strict=True)]):
             return figure
     figure, axes = new_panels(panels, 2, title)
-    styles = styles or label_styles(accuracy["variant"])
+    styles = variant_styles(results)
     for axis, panel in zip(axes, panels, strict=True):
-        draw_keyed(axis, panel, study, untimed, styles)
+        draw_keyed(axis, panel, facts, untimed, styles)
     add_legend(figure)
     return figure
 
@@ -101,55 +89,24 @@ def plot_psnr_vs_runtime(
 # ---- what is drawn -----------------------------------------------------------------------------
 
 
-def headline_points(speed: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
-    """Return the rows of the headline's way that have a PSNR."""
-    chosen = headline_timing(speed, study.get("device"))
-    for column in WAY_COLUMNS:
-        speed = speed[speed[column].isin(chosen[column])]
-    return speed[speed["psnr"].notna()]
-
-
-def runtime_panels(points: pd.DataFrame, published: pd.DataFrame | None) -> list[Panel]:
+def runtime_panels(points: pd.DataFrame, published: pd.DataFrame) -> list[Panel]:
     """Return the panels: of what was measured, then of what was published for the same data and degradation."""
-    known = published_panels(published)
     panels, apart = [], []
     for (dataset, degradation), rows in points.groupby(["dataset", "panel"], sort=False):
         if (rows["psnr_from"] != "interpolation").any():  # the baseline alone is no comparison
             panels.append(Panel(dataset, degradation, rows, is_measured=True))
-            if (dataset, degradation) in known:
-                rows = known[dataset, degradation]
-                apart.append(Panel(dataset, degradation, rows, is_measured=False))
+            known = published_points(published, dataset, degradation)
+            if not known.empty:
+                apart.append(Panel(dataset, degradation, known, is_measured=False))
     return [*panels, *apart]
 
 
-def published_panels(published: pd.DataFrame | None) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return the published points that have both numbers, by data set and degradation."""
-    if published is None:
-        return {}
-    missing = [column for column in POINT_COLUMNS if column not in published.columns]
-    if missing:
-        raise DataError(f"published values: missing columns {', '.join(missing)}")
-    whole = published.dropna(subset=["psnr", "runtime_ms"])
-    return dict(iter(whole.groupby(["dataset", "degradation"], sort=False)))
-
-
-def untimed_interpolation(
-    accuracy: pd.DataFrame, points: pd.DataFrame, study: dict[str, Any]
-) -> pd.DataFrame:
-    """Return the means of interpolation that was not timed."""
-    means = accuracy[(accuracy["clip"] == "mean") & (accuracy["protocol"] == study["headline_protocol"])]
-    means = means[(means["origin"] == "interpolation") & means["psnr"].notna()]
-    return means[~means["variant"].isin(points["variant"])]
-
-
-def figure_title(points: pd.DataFrame, study: dict[str, Any]) -> str:
+def figure_title(points: pd.DataFrame, facts: Facts) -> str:
     """Return how the shown times were measured, and what bars and brackets mean."""
-    row = points.iloc[0]
-    plural = "s" if row["threads"] > 1 else ""
+    row = next(points.itertuples())
     parts = [
-        f"Measured on {row['device']}, {row['threads']} thread{plural}, "
-        f"{frame_text(row['lr_height'], row['lr_width'], study)}, batch {row['batch']}, {row['precision']}, "
-        f"{row['mode']}, {row['boundary']}",
+        f"Measured on {device_text(row)}, {frame_text(row.lr_height, row.lr_width, facts)}, "
+        f"batch {row.batch}, {way_text(row)}, {row.boundary}",
         "bars: 10 to 90 % of the times",
     ]
     counts = points.loc[points["psnr_std"].notna(), "n_seeds"]
@@ -178,13 +135,13 @@ def new_panels(panels: list[Panel], columns: int, title: str) -> tuple[Figure, l
     return figure, axes[: len(panels)]
 
 
-def name_axes(axis: Axes, panel: Panel, study: dict[str, Any]) -> None:
+def name_axes(axis: Axes, panel: Panel, facts: Facts) -> None:
     """Title a panel, name its axes and scale them, with room for names around the points."""
     what = "timed here" if panel.is_measured else "published"
     axis.set_title(f"{panel.dataset}, {panel.degradation}: {what}")
     if panel.is_measured:
         axis.set_xlabel("time per output frame [ms]")
-        axis.set_ylabel(f"{short_label(study)} [dB]")
+        axis.set_ylabel(f"{short_label(facts)} [dB]")
     else:
         axis.set_xlabel("published time per frame [ms],\ndevice and frame size of each source")
         axis.set_ylabel("published PSNR [dB],\nprotocol of each source")
@@ -192,24 +149,24 @@ def name_axes(axis: Axes, panel: Panel, study: dict[str, Any]) -> None:
     scale_log_axis(axis, "x", margin=1.5)
 
 
-def short_label(study: dict[str, Any]) -> str:
+def short_label(facts: Facts) -> str:
     """Return the headline protocol in two lines, for an axis."""
-    channel, rest = protocol_label(study["protocols"][study["headline_protocol"]]).split(", ", 1)
+    channel, rest = protocol_label(facts.headline).split(", ", 1)
     return f"{channel}, {rest}" if len(rest) < 12 else f"{channel}\n{rest}"
 
 
-def draw_named(axis: Axes, panel: Panel, study: dict[str, Any], untimed: pd.DataFrame) -> list[Label]:
+def draw_named(axis: Axes, panel: Panel, facts: Facts, untimed: pd.DataFrame) -> list[Label]:
     """Draw a panel whose points have a colour for each family; return the names to put beside them."""
     rows = panel.rows
     labels = []
     if panel.is_measured:
-        draw_series(axis, rows, study)
-        families = family_styles(rows, study)
+        draw_series(axis, rows, facts)
+        families = family_styles(rows, facts)
         is_mixed = (rows["psnr_from"] == PUBLISHED_PSNR).any()
         for row in rows.itertuples():
-            style = families[family_of(row, study)]
+            style = families[family(row, facts)]
             draw_point(axis, row, style)
-            labels.append(Label(row.median_ms, row.psnr, wrapped(shown_name(row.label), 24), style["color"]))
+            labels.append(Label(row.median_ms, row.psnr, wrapped(shown_name(row, facts), 24), style["color"]))
         if is_mixed:
             for name, fill in ((FILLED, "0.3"), (HOLLOW, "none")):
                 key = Line2D(
@@ -218,22 +175,28 @@ def draw_named(axis: Axes, panel: Panel, study: dict[str, Any], untimed: pd.Data
                 axis.add_line(key)
         draw_untimed(axis, panel, untimed, {})
     else:
-        devices = list(dict.fromkeys(rows.get("note", pd.Series("", index=rows.index)).fillna("")))
+        devices = list(rows["note"].unique())
         for row in rows.itertuples():
-            device = getattr(row, "note", "")
-            name = f"published ({device})" if device else "published"
-            draw_published(axis, row, MARKERS[devices.index(device) % len(MARKERS)], name)
-            labels.append(Label(row.runtime_ms, row.psnr, shown_name(row.model), PUBLISHED_COLOR))
-    name_axes(axis, panel, study)
+            marker = MARKERS[devices.index(row.note) % len(MARKERS)]
+            draw_published(axis, row, marker, f"published ({row.note})")
+            labels.append(
+                Label(
+                    row.runtime_ms,
+                    row.psnr,
+                    label_of(row.model, facts.models.get(row.model)),
+                    PUBLISHED_COLOR,
+                )
+            )
+    name_axes(axis, panel, facts)
     return labels
 
 
 def draw_keyed(
-    axis: Axes, panel: Panel, study: dict[str, Any], untimed: pd.DataFrame, styles: dict[str, dict]
+    axis: Axes, panel: Panel, facts: Facts, untimed: pd.DataFrame, styles: dict[str, dict]
 ) -> None:
     """Draw a panel whose points have a style and a line of the legend for each variant."""
     if panel.is_measured:
-        draw_series(axis, panel.rows, study)
+        draw_series(axis, panel.rows, facts)
         free = label_styles([*styles, *panel.rows["variant"]])
         for row in panel.rows.itertuples():
             note = " (PSNR published)" if row.psnr_from == PUBLISHED_PSNR else ""
@@ -242,10 +205,9 @@ def draw_keyed(
     else:
         free = label_styles(panel.rows["model"])
         for row in panel.rows.itertuples():
-            device = getattr(row, "note", "")
-            name = wrapped(f"{row.model} (published{'; ' if device else ''}{device})")
+            name = wrapped(f"{row.model} (published; {row.note})")
             draw_published(axis, row, free[row.model]["marker"], name)
-    name_axes(axis, panel, study)
+    name_axes(axis, panel, facts)
 
 
 def draw_point(axis: Axes, row: Any, style: dict[str, Any], label: str | None = None) -> None:
@@ -282,6 +244,8 @@ def draw_published(axis: Axes, row: Any, marker: str, label: str) -> None:
 
 def draw_untimed(axis: Axes, panel: Panel, untimed: pd.DataFrame, styles: dict[str, dict]) -> None:
     """Draw interpolation that was not timed as a horizontal line."""
+    if untimed.empty:
+        return
     kinds = {panel.degradation, *panel.rows["degradation"]}
     rows = untimed[(untimed["dataset"] == panel.dataset) & untimed["degradation"].isin(kinds)]
     for row in rows.itertuples():
@@ -292,41 +256,36 @@ def draw_untimed(axis: Axes, panel: Panel, untimed: pd.DataFrame, styles: dict[s
 # ---- families ----------------------------------------------------------------------------------
 
 
-def family_of(row: Any, study: dict[str, Any]) -> str:
-    """Return the architecture of a model, by the study or by how its name begins."""
-    if row.psnr_from == "interpolation":
-        return "interpolation"
-    return study.get("models", {}).get(row.model, {}).get("arch", row.model.partition("-")[0])
+def family(row: Any, facts: Facts) -> str:
+    """Return what is drawn in one colour: the method of a row, or interpolation."""
+    is_baseline = row.psnr_from == "interpolation"
+    return "interpolation" if is_baseline else family_of(row.model, facts.models.get(row.model))
 
 
-def family_styles(rows: pd.DataFrame, study: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def family_styles(rows: pd.DataFrame, facts: Facts) -> dict[str, dict[str, Any]]:
     """Give each family a colour and a marker: the paper's three the first ones, interpolation a grey."""
-    # those of the package have the first colours and markers, in their order
-    found = dict.fromkeys([*SHIPPED, *[family_of(row, study) for row in rows.itertuples()]])
+    shipped = [spec.FAMILY for spec in SHIPPED.values()]
+    found = dict.fromkeys([*shipped, *[family(row, facts) for row in rows.itertuples()]])
     found.pop("interpolation", None)
     styles = {
-        family: {"color": COLORS[n % len(COLORS)], "marker": MARKERS[n % len(MARKERS)]}
-        for n, family in enumerate(found)
+        name: {"color": COLORS[n % len(COLORS)], "marker": MARKERS[n % len(MARKERS)]}
+        for n, name in enumerate(found)
     }
     return styles | {"interpolation": {"color": "0.35", "marker": "D"}}
 
 
-def draw_series(axis: Axes, rows: pd.DataFrame, study: dict[str, Any]) -> None:
-    """Join the widths of RLSP of one depth, and the sizes of any other family, with a thin grey line."""
-    firsts = rows[rows["psnr_from"] != "interpolation"].drop_duplicates("model")
+def draw_series(axis: Axes, rows: pd.DataFrame, facts: Facts) -> None:
+    """Join models that differ in size only with a thin grey line."""
+    firsts = rows[(rows["psnr_from"] != "interpolation") & rows["model"].isin(facts.models)]
     series: dict[str, list[tuple[float, float]]] = {}
-    for row in firsts.sort_values("median_ms").itertuples():
-        sizes = re.fullmatch(r"[a-z]+-(\d+l?)(?:-\d+)?", row.model)
-        if sizes:
-            family = family_of(row, study)
-            key = f"{family}-{sizes[1]}" if family == "rlsp" else family
-            series.setdefault(key, []).append((row.median_ms, row.psnr))
+    for row in firsts.drop_duplicates("model").sort_values("median_ms").itertuples():
+        series.setdefault(facts.models[row.model].series, []).append((row.median_ms, row.psnr))
     for points in series.values():
         if len(points) > 1:
             axis.plot(*zip(*points, strict=True), color="0.7", linewidth=0.8, zorder=1)
 
 
-def shown_name(label: str) -> str:
-    """Return a label with its model's name as the literature writes it: ``RLSP 7-128``, ``DUF-52L``."""
-    label = re.sub(r"^(rlsp|frvsr|vsr|sisr)-(?=\d)", lambda found: f"{found[1].upper()} ", label)
-    return re.sub(r"^duf-(\d+)l\b", r"DUF-\1L", label)
+def shown_name(row: Any, facts: Facts) -> str:
+    """Return a row's label with its model's name as the literature writes it: ``RLSP 7-128``, ``DUF-52L``."""
+    name = label_of(row.model, facts.models.get(row.model))
+    return name + row.label.removeprefix(row.model) if row.label.startswith(row.model) else row.label

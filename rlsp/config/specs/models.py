@@ -1,5 +1,6 @@
-"""Methods: the entries of ``models``, and what planning must know of each without torch."""
+"""Methods: the entries of ``models``, and what planning and tables must know of each without torch."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,12 +22,18 @@ class Model(Spec):
         Class of the method, ``package.module:Class``.
     SCALES : tuple of int
         Up-scaling factors that it can have.
+    FAMILY : str
+        What the literature calls the method.
+    SIZES : frozenset of str
+        Fields that only say how large a model is: those that differ in nothing else are one series.
     """
 
     RESOLVED: ClassVar[tuple[str, ...]] = ("scale", "input_range")
     LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"input_range"})
     LOCATION: ClassVar[str]
     SCALES: ClassVar[tuple[int, ...]] = tuple(range(2, 9))
+    FAMILY: ClassVar[str]
+    SIZES: ClassVar[frozenset[str]] = frozenset()
 
     scale: Scale = Field(4, description="Up-scaling factor.")
 
@@ -34,6 +41,21 @@ class Model(Spec):
     def location(self) -> str:
         """Class of the method, ``package.module:Class``."""
         return self.LOCATION
+
+    @property
+    def family(self) -> str:
+        """What the literature calls the method."""
+        return self.FAMILY
+
+    @property
+    def series(self) -> str:
+        """What a model has in common with smaller and larger ones of its method."""
+        return str(self.dump(without=self.SIZES))
+
+    @classmethod
+    def label(cls, size: str) -> str:
+        """Name a model of a size as the literature does, such as ``RLSP 7-128``."""
+        return f"{cls.FAMILY} {size}"
 
     @property
     def neighbours(self) -> tuple[int, int]:
@@ -56,6 +78,8 @@ class RLSP(Network):
     """Recurrent Latent Space Propagation."""
 
     LOCATION = "rlsp.models.rlsp:RLSP"
+    FAMILY = "RLSP"
+    SIZES = frozenset({"filters"})
 
     arch: Literal["rlsp"] = Field(description="Recurrent Latent Space Propagation.")
     layers: Layers = Field(7, description="Convolutions from input to output.")
@@ -77,6 +101,8 @@ class FRVSR(Network):
 
     LOCATION = "rlsp.models.frvsr:FRVSR"
     SCALES = (2, 4, 8)  # sizes are doubled
+    FAMILY = "FRVSR"
+    SIZES = frozenset({"blocks", "filters"})
 
     input_range: Positive = Field(1, description="The network works on [0, input_range].")
     arch: Literal["frvsr"] = Field(description="Frame-Recurrent Video Super-Resolution.")
@@ -99,6 +125,8 @@ class DUF(Network):
     """Dynamic upsampling filters."""
 
     LOCATION = "rlsp.models.duf:DUF"
+    FAMILY = "DUF"
+    SIZES = frozenset({"layers", "filters", "growth"})
 
     input_range: Positive = Field(1, description="The network works on [0, input_range].")
     arch: Literal["duf"] = Field(description="Dynamic upsampling filters.")
@@ -123,6 +151,11 @@ class DUF(Network):
         "squared error is.",
     )
 
+    @classmethod
+    def label(cls, size: str) -> str:
+        """Name a model of some layers as the paper does: ``DUF-52L``."""
+        return f"{cls.FAMILY}-{size.upper()}"
+
     @property
     def neighbours(self) -> tuple[int, int]:
         """Three before and three after: 7 frames."""
@@ -135,6 +168,7 @@ class Bicubic(Model):
     RESOLVED = ("scale", "phase", "a")
     LEFT_OUT = frozenset({"phase", "a"})
     LOCATION = "rlsp.models.bicubic:Bicubic"
+    FAMILY = "bicubic"
 
     arch: Literal["bicubic"] = Field(description="Bicubic interpolation.")
     phase: Annotated[float, Number(0, 16)] = Field(0.0, description="HR coordinate of LR pixel 0.")
@@ -157,6 +191,11 @@ class Own(Model):
         """The class that it names."""
         return self.arch
 
+    @property
+    def family(self) -> str:
+        """The class without its package."""
+        return self.arch.partition(":")[2]
+
 
 SHIPPED: dict[str, type[Model]] = {"rlsp": RLSP, "frvsr": FRVSR, "duf": DUF}
 BUILT: dict[str, type[Model]] = {**SHIPPED, "bicubic": Bicubic}
@@ -167,6 +206,24 @@ def _branch(entry: Any) -> str | None:
     if arch is None:
         return None
     return arch if isinstance(arch, str) and arch in SHIPPED else "own"
+
+
+def family_of(name: str, model: Model | None) -> str:
+    """Return what the method of a model is called, of a published one that the study lacks by how its name begins."""
+    arch = name.partition("-")[0]
+    return model.family if model else SHIPPED[arch].FAMILY if arch in SHIPPED else arch.upper()
+
+
+def label_of(name: str, model: Model | None) -> str:
+    """Return a model's name as the literature writes it, such as ``RLSP 7-128`` of ``rlsp-7-128``.
+
+    Names that are not ``<method>-<size>`` stay as they are.
+    """
+    arch, _, size = name.partition("-")
+    if arch in SHIPPED and size[:1].isdigit() and (model is None or isinstance(model, SHIPPED[arch])):
+        return SHIPPED[arch].label(size)
+    is_known = model is not None or re.fullmatch(r"\d+-\d+", size) is None
+    return name if is_known else f"{arch.upper()} {size}"
 
 
 # An entry of ``models``.
