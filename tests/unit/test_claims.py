@@ -370,6 +370,7 @@ def test_a_wrong_value_turns_the_verdict(check):
 def test_unknown_published_values_say_so(made):
     row = find(made[1], "PSNR of RLSP 7-64", VIDEO)
     assert (row["published"], row["calibration"]) == ("", "26.89")
+    assert row["cited"].startswith("M: measured once from the authors' released frames")
     assert (row["verdict"], row["calibration_verdict"]) == ("not published", "reproduced")
     assert "[26.89]" in markdown_text(claims.tables(made[1], made[0]))
 

@@ -40,20 +40,9 @@ CAME_OUT = {
     NOT_PUBLISHED: "had no published value that is known",
 }
 COLUMNS = [
-    *(
-        "section",
-        "claim",
-        "kind",
-        "models",
-        "metric",
-        "published",
-        *EVIDENCE,
-        "protocol",
-        "is_shown",
-        "verdict",
-    ),
-    *("difference", "value", "decimals", "allowance"),
-    *("calibration", "calibration_verdict", "calibration_difference", "source", "note"),
+    *("section", "claim", "kind", "models", "metric", "published", *EVIDENCE, "protocol", "is_shown"),
+    *("verdict", "difference", "value", "decimals", "allowance"),
+    *("calibration", "calibration_verdict", "calibration_difference", "note", "source", "cited"),
 ]
 
 
@@ -84,7 +73,7 @@ def summarise(results: Results) -> pd.DataFrame:
 
     ``value`` is the number that the verdict is about, the first of several; ``difference`` how far it is from the
     published one, the worst of several; ``calibration`` what this pipeline measured once from the authors' files;
-    ``source`` has keys of `sources`.
+    ``source`` has keys of `sources`, ``cited`` what they stand for.
     """
     if results.rows("counts").empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -93,7 +82,8 @@ def summarise(results: Results) -> pd.DataFrame:
     source = [" ".join(dict.fromkeys(keys[entry[:2]] for entry in cited)) for cited in frame["cited"]]
     distance = frame["difference"].abs().fillna(np.inf)
     closest = distance.groupby([frame["section"], frame["claim"]], sort=False).idxmin()
-    return frame.assign(source=source, is_shown=frame.index.isin(closest))[COLUMNS]
+    cited = ["; ".join(map(str, dict.fromkeys(cited))) for cited in frame["cited"]]
+    return frame.assign(source=source, cited=cited, is_shown=frame.index.isin(closest))[COLUMNS]
 
 
 # ---- tables ------------------------------------------------------------------------------------
