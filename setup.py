@@ -18,6 +18,7 @@ setup(
         "rlsp": ["py.typed"],
         "rlsp.config.manifests": ["*.csv"],
         "rlsp.reporting": ["*.csv"],
+        "rlsp.reporting.claims": ["*.yaml"],
         **{f"rlsp.share.{folder}": patterns for folder, patterns in SHIPPED.items()},
     },
 )

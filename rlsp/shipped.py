@@ -8,4 +8,5 @@ _SHARE = PACKAGE / "share"  # of a wheel (setup.py); a clone and an editable ins
 CHECKOUT = None if _SHARE.is_dir() else PACKAGE.parent
 # Holds workflow, config, notebooks, profiles, envs and results/reference/training-rate.
 ROOT = CHECKOUT or _SHARE
-PUBLISHED = PACKAGE / "reporting" / "published.csv"
+CLAIMS = PACKAGE / "reporting" / "claims" / "claims.yaml"
+PUBLISHED = [PACKAGE / "reporting" / "published.csv", CLAIMS]  # what results are compared with

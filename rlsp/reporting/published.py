@@ -5,8 +5,10 @@ from the authors' released files. The last are no published values but the calib
 metrics end in ``_calibration``. Where a model has several published values of a metric, the first row counts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -21,6 +23,7 @@ PUBLISHED_COLUMNS = (
 )
 
 FULL_HD = "output 1920x1080"  # the protocol of a time of one Full HD frame
+UNSAID = ("", "dB", "pixels", "GMAC")  # units that go without saying
 GPU_NOTE = "GPU: "  # how the note of a time begins; the rest, up to a semicolon, is the GPU
 
 
@@ -40,21 +43,38 @@ SPEEDUPS = {
 }
 
 
+class Citation(NamedTuple):
+    """Where a published value is from."""
+
+    confidence: str
+    source: str
+    note: str
+
+    def __str__(self) -> str:
+        """Print it."""
+        return f"{self.confidence}: {self.source}" + (f" ({self.note})" if self.note else "")
+
+
 @dataclass(frozen=True)
 class Printed:
-    """A published value: as a number, how much its last digit hides, as printed, and its source."""
+    """A published value: as a number, how much its last digit hides, as printed, and where."""
 
     value: float
     half_unit: float
     text: str
-    source: str
+    cited: tuple[Citation, ...]
+
+    @property
+    def source(self) -> str:
+        """Where it is from, in words."""
+        return "; ".join(map(str, self.cited))
 
     def minus(self, other: "Printed") -> "Printed":
         """Return the difference of two published values."""
         value = self.value - other.value
-        source = self.source if self.source == other.source else f"{self.source}; {other.source}"
+        cited = tuple(dict.fromkeys((*self.cited, *other.cited)))
         text = f"{number_text(value, 2, is_signed=True)} ({self.text} - {other.text})"
-        return Printed(value, self.half_unit + other.half_unit, text, source)
+        return Printed(value, self.half_unit + other.half_unit, text, cited)
 
 
 def read_published(path: Path | str = PUBLISHED) -> pd.DataFrame:
@@ -115,16 +135,19 @@ def find_printed(
     rows = published[(published["model"] == model) & (published["metric"] == metric)]
     if protocol is not None:
         rows = rows[rows["protocol"] == protocol]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
+    return None if rows.empty else read_printed(rows.iloc[0])
+
+
+def read_printed(row: Mapping[str, str] | pd.Series) -> Printed:
+    """Make a published value of its row; one that is no number is nan."""
     note = row["note"] if row["confidence"] != "M" else ""
-    source = f"{row['confidence']}: {row['source']}" + (f" ({note})" if note else "")
+    cited = (Citation(row["confidence"], row["source"], note),)
     try:
         value = float(row["value"])
     except ValueError:
-        return Printed(float("nan"), 0.0, row["value"], source)
+        return Printed(float("nan"), 0.0, row["value"], cited)
     factor = 1e6 if row["unit"] == "M" else 1.0
     half_unit = 0.5 * 10.0 ** -len(row["value"].partition(".")[2])
-    unit = f" {row['unit']}" if row["unit"] and row["unit"] != "dB" else ""
-    return Printed(value * factor, half_unit * factor, f"{row['value']}{unit}", source)
+    unit = "" if row["unit"] in UNSAID else f" {row['unit']}"
+    text = f"{value:,.0f}" if row["value"].isdigit() else row["value"]
+    return Printed(value * factor, half_unit * factor, text + unit, cited)
