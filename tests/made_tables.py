@@ -28,7 +28,10 @@ def made_study(**changes):
         "headline_protocol": "paper",
         "ablation": list(ABLATION),
         "models": models
-        | {"rlsp-3-16": {"arch": "rlsp", "layers": 3, "filters": 16}, "rlsp-7-128-with-a-very-long-name.and-more": rlsp},
+        | {
+            "rlsp-3-16": {"arch": "rlsp", "layers": 3, "filters": 16},
+            "rlsp-7-128-with-a-very-long-name.and-more": rlsp,
+        },
         "reference_model": "rlsp-5-32",
         "device": "laptop cpu",
     }
@@ -157,7 +160,9 @@ def made_training(runs, steps=600, seed=2):
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def write_made(folder, *, seeds=(0,), degradations=("gaussian",), study=None, clips=None, long_name=True, **rows):
+def write_made(
+    folder, *, seeds=(0,), degradations=("gaussian",), study=None, clips=None, long_name=True, **rows
+):
     """Collect the rows of a made study in ``rows/`` of a folder; `rows` replaces those of a kind by others."""
     runs = made_runs(seeds, degradations, long_name)
     timed = dict.fromkeys(model for _, model, origin, *_ in runs if origin == "trained")

@@ -100,8 +100,8 @@ def study_block(folder: Path, authors: Authors | None = None) -> str:
         time = timed.reindex([model]).iloc[0]
         lines.append([variant, *cells, Number(time["median_ms"], 1), Number(time["parameters"], 0)])
     caption = (
-        f"{protocol_label(results.facts.headline)}; {_inputs(results, degradations)}; mean over clips; {_seeds(means)}; "
-        f"{_budget(results)}. {AUTHORS if authors else ''}The rows of the ablation are "
+        f"{protocol_label(results.facts.headline)}; {_inputs(results, degradations)}; mean over clips; "
+        f"{_seeds(means)}; {_budget(results)}. {AUTHORS if authors else ''}The rows of the ablation are "
         f"{', '.join(results.facts.ablation)}. {_times(timing)}From {link(folder / 'tables')}."
     )
     return block(Table.of_cells(["method", *heads, "ms per frame", "parameters"], lines, caption=caption))
@@ -166,10 +166,14 @@ def speed_block(folder: Path) -> str:
     fastest = timing.sort_values("median_ms", kind="stable").drop_duplicates("model").set_index("model")
     columns = [
         Column("method", lambda row: row.label),
-        Column("PSNR-Y [dB]", lambda row: f"{Number(row.psnr, 2)}{'*' * (row.psnr_from == speed.PUBLISHED_PSNR)}"),
+        Column(
+            "PSNR-Y [dB]", lambda row: f"{Number(row.psnr, 2)}{'*' * (row.psnr_from == speed.PUBLISHED_PSNR)}"
+        ),
         Column("ms, eager fp32", lambda row: Number(row.median_ms, 1)),
         Column(f"time / {results.facts.reference_model}", lambda row: Number(row.time_ratio, 2)),
-        Column("published", lambda row: row.published_ratio if isinstance(row.published_ratio, str) else EMPTY),
+        Column(
+            "published", lambda row: row.published_ratio if isinstance(row.published_ratio, str) else EMPTY
+        ),
         Column("ms, fastest way", lambda row: Number(fastest.loc[row.model, "median_ms"], 1)),
         Column("which", lambda row: " ".join(fastest.loc[row.model, ["mode", "precision"]])),
         Column("times eager-nchw fp32", lambda row: Number(fastest.loc[row.model, "plain_ratio"], 1)),
@@ -237,7 +241,9 @@ def rates_block(rates: Path) -> str:
     lines, captions = [], []
     for path in paths:
         table = read_table(path, TRAINING_RATE)
-        lines += [_rate_line(rows) for _, rows in table.groupby(["model", "batch", "crop", "frames"], sort=False)]
+        lines += [
+            _rate_line(rows) for _, rows in table.groupby(["model", "batch", "crop", "frames"], sort=False)
+        ]
         first, low, high = table.iloc[0], table["steps"].min(), table["steps"].max()
         steps = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         captions.append(

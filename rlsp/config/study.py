@@ -379,6 +379,10 @@ class Study:
         """List the log of every training."""
         return [self.paths.training_log(run.id) for run in self.runs_of("trained")]
 
+    def runtime_record(self) -> Path:
+        """What the timing job timed on the study's device: specs, settings, code."""
+        return self.paths.runtime(self.spec.device, "models").with_suffix(".json")
+
     def runtime(self, what: str = "") -> Path:
         """Raw run times on the study's device, or the table of cases or of the sweep."""
         return self.paths.runtime(self.spec.device, what)

@@ -156,7 +156,7 @@ TOF = Metric(
 WARP_ERROR = Metric(
     "warp_error", "warping error", "", "pair", ("previous", "current", "backward", "visible", "crop"), "lower", 3,
     warp_error, trim=(1, 0), factor=1000,
-    note="warping error: mean squared change of the luma, in [0, 1], along the true motion, where it is visible in "
-    "both frames, over all pairs",
+    note="Warping error: mean squared change of the luma, in [0, 1], along the true motion, where it is visible in "
+    "both frames, over all pairs; blurred clips change little, which it takes for consistency",
     has_gaps=True,
 )  # fmt: skip

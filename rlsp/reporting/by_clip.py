@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.metrics.metric import Metric
-from rlsp.reporting.captions import counts_text, seeds_text
+from rlsp.reporting.captions import counts_text, seeds_columns
 from rlsp.reporting.cells import Number, with_spread
 from rlsp.reporting.table import Better, Column, Table
 
@@ -42,7 +42,7 @@ def tables_by_clip(
     rows: pd.DataFrame, measures: Sequence[Shown], title: str, caption: str, *, trim: bool = True,
     is_detail: bool = False,
 ) -> list[Table]:  # fmt: skip
-    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each clip is a row of further tables.
+    """Return the table of one data set and input; of more than `MOST_CLIPS` clips, each is a row of further tables.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def tables_by_clip(
     if means[["n_clips", "n_frames"]].drop_duplicates().shape[0] > 1:
         columns.append(Column("clips", lambda variant: str(int(first[variant].n_clips))))
         columns.append(Column("frames", lambda variant: str(int(first[variant].n_frames))))
-    columns.append(Column("seeds", lambda variant: seeds_text(first[variant]), is_optional=True))
+    columns += seeds_columns(means, lambda variant: first[variant])
     caption = f"{counts_text(means, trim=trim)} {caption}"
     tables = [Table.of(by_variant, columns, title, caption, is_detail=is_detail)]
     if not is_wide:

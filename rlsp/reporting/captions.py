@@ -1,6 +1,6 @@
 """What captions say once for all numbers of a table: study, device, seeds, budget, input, protocol, counts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from rlsp.config.specs.facts import Facts
 from rlsp.config.specs.recipes import Recipe
 from rlsp.reporting.cells import EMPTY, plural
+from rlsp.reporting.table import Column
 
 SPREAD = "mean ± standard deviation over seeds, n - 1 in the denominator"
 
@@ -49,9 +50,22 @@ def _numbers(seeds: tuple[int, ...]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def seeds_text(row: Any) -> str:
-    """Return the number of seeds behind a number, a dash for what has none (interpolation, released)."""
-    return str(row.n_seeds) if row.seeds else EMPTY
+def seeds_columns(rows: pd.DataFrame, row_of: Callable[[Any], Any] = lambda row: row) -> list[Column]:
+    """Return a column with the number of seeds behind each row where rows differ in it: else the caption says it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``n_seeds`` and ``seeds``, which is empty for what has none (interpolation, released).
+    row_of : callable
+        Finds the row of what a table's rows are made from.
+    """
+
+    def cell(row: Any) -> str:
+        return str(row_of(row).n_seeds) if row_of(row).seeds else EMPTY
+
+    counts = rows.loc[rows["seeds"].astype(bool), "n_seeds"]
+    return [Column("seeds", cell)] if counts.nunique() > 1 else []
 
 
 def counts_text(rows: pd.DataFrame, *, trim: bool = True) -> str:

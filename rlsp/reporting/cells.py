@@ -47,7 +47,11 @@ class Number:
             return EMPTY
         sign = "+" if self.is_signed else ""
         text = f"{round(self.value, self.digits) + 0.0:{sign},.{self.digits}f}"
-        return text if self.spread is None or pd.isna(self.spread) else f"{text} ± {self.spread:,.{self.digits}f}"
+        return (
+            text
+            if self.spread is None or pd.isna(self.spread)
+            else f"{text} ± {self.spread:,.{self.digits}f}"
+        )
 
 
 Cell = str | Number

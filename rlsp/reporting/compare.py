@@ -103,7 +103,9 @@ def comparison_markdown(comparison: pd.DataFrame, name_a: str, name_b: str) -> s
     tables = []
     for (degradation, dataset, label), rows in comparison.groupby(SAME[1:], sort=False):
         title = f"{name_b} minus {name_a} on {dataset}, degradation {degradation}, {label}"
-        caption = "Mean over clips; ± is the standard deviation over seeds, of a difference between two trainings."
+        caption = (
+            "Mean over clips; ± is the standard deviation over seeds, of a difference between two trainings."
+        )
         tables.append(Table.of(rows, columns, title, caption))
     return markdown_text(tables)
 

@@ -27,7 +27,14 @@ def training_table(study: Study, training: pd.DataFrame) -> Table:
     for (model, recipe), rows in training.groupby(["model", "recipe"], sort=False):
         row, by_device = rows.iloc[0], rows.set_index("device")
         lines.append(
-            [model, recipe, Number(row.runs, 0), Number(row.steps, 0), amount(row.gmac_per_step), amount(row.pmac)]
+            [
+                model,
+                recipe,
+                Number(row.runs, 0),
+                Number(row.steps, 0),
+                amount(row.gmac_per_step),
+                amount(row.pmac),
+            ]
         )
         for device in devices:
             is_known = device in by_device.index
@@ -39,7 +46,8 @@ def training_table(study: Study, training: pd.DataFrame) -> Table:
     hours = "one training at a time, from measured rates" if devices else "no device was measured"
     caption = (
         f"Operations: multiply-accumulates of convolutions at the size of the crops, {PASSES} times those of the "
-        f"forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, restoring and scoring come on top."
+        f"forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, restoring and scoring come "
+        "on top."
     )
     heads = ["model", "recipe", "runs", "steps of a run", "GMAC a step", "PMAC, all runs"]
     heads += [f"{head} {device}" for device in devices for head in ("hours on", "rate of, on")]
@@ -69,7 +77,9 @@ def disk_table(study: Study, disk: pd.DataFrame) -> Table:
         "1 GB is 10^9 bytes, and nothing is deleted: an archive may go once its clips are packed, and downloads and "
         "clips are shared by all studies of one data_root."
     )
-    return Table.of_cells(["what", "of", "GB", "how it is known"], lines, f"Space that study {study.name} takes", caption)
+    return Table.of_cells(
+        ["what", "of", "GB", "how it is known"], lines, f"Space that study {study.name} takes", caption
+    )
 
 
 def amount(value: float) -> Number:

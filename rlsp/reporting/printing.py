@@ -29,7 +29,7 @@ TEX = {
 
 
 def write_tables(folder: Path, name: str, rows: pd.DataFrame, tables: Sequence[Table]) -> None:
-    """Write ``<name>.csv``, all numbers of an analysis in full precision, and its tables as Markdown, LaTeX and HTML."""
+    """Write ``<name>.csv``, the numbers of an analysis in full precision, and its tables as Markdown, LaTeX, HTML."""
     write_csv(folder / f"{name}.csv", rows)
     write_text(folder / f"{name}.md", markdown_text(tables))
     write_text(folder / f"{name}.tex", latex_text(tables, name))
@@ -60,7 +60,9 @@ def markdown_lines(table: Table) -> str:
         [f"**{cell}**" if table.is_best(row, place) else str(cell) for place, cell in enumerate(row)]
         for row in table.rows
     ]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (heads, rules, *body)]
+    escaped = [
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (heads, rules, *body)
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
@@ -168,9 +170,12 @@ def html_table(table: Table) -> str:
     for row in table.rows:
         cells = [html.escape(str(cell)) for cell in row]
         cells = [
-            f"<strong>{cell}</strong>" if table.is_best(row, place) else cell for place, cell in enumerate(cells)
+            f"<strong>{cell}</strong>" if table.is_best(row, place) else cell
+            for place, cell in enumerate(cells)
         ]
-        body.append("<tr>" + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, cells, strict=True)) + "</tr>")
+        body.append(
+            "<tr>" + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kinds, cells, strict=True)) + "</tr>"
+        )
     caption = f"<caption><b>{html.escape(table.title)}.</b> {html.escape(table.caption)}</caption>"
     head = ["<thead>", *above, f"<tr>{''.join(heads)}</tr>", "</thead>"]
     return "\n".join(["<table>", caption, *head, "<tbody>", *body, "</tbody>", "</table>"]) + "\n"

@@ -4,7 +4,7 @@ Rows of all runs are put together once and nothing is averaged before that, so t
 new score. `Results` reads them when they are asked for.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ from rlsp.reporting.protocols import variant_labels
 from rlsp.reporting.published import read_published
 
 
-def collect_rows(files: Mapping[str, Iterable[Path | str]], facts: Mapping[str, Any], folder: Path) -> None:
+def collect_rows(
+    files: Mapping[str, Iterable[Path | str]],
+    facts: Mapping[str, Any],
+    folder: Path,
+    *,
+    timed: Collection[str] | None = None,
+) -> None:
     """Put the rows of all runs of a study into one table of each kind, averaging nothing, beside the study's facts.
 
     Parameters
@@ -35,6 +41,8 @@ def collect_rows(files: Mapping[str, Iterable[Path | str]], facts: Mapping[str, 
         Facts of the study in their plain form, see `rlsp.config.specs.facts`.
     folder : Path
         Where ``<kind>.csv`` and ``study.json`` go.
+    timed : collection of str, optional
+        Models whose times count: others may have been timed for an earlier state of the study.
 
     Raises
     ------
@@ -50,13 +58,15 @@ def collect_rows(files: Mapping[str, Iterable[Path | str]], facts: Mapping[str, 
             parts = [read_training(Path(path), tables["scores"]) for path in files.get(name, ())]
         else:
             parts = [read_table(path, columns) for path in files.get(name, ())]
+        if timed is not None and name in ("runtime", "cases"):
+            parts = [rows[rows["model"].isin(list(timed))] for rows in parts]
         tables[name] = joined(parts, columns)
         studies = sorted(tables[name]["study"].dropna().unique()) if "study" in columns.names else []
         if len(studies) > 1:
             raise DataError(f"{name}: expected one study, got {', '.join(studies)}")
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
-    write_json(folder / "study.json", dict(facts), sort_keys=True)
+    write_json(folder / "study.json", dict(facts))
 
 
 def read_training(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +156,4 @@ class Results:
         rows : DataFrame
             With the columns that `seeds_words` takes: ``variant``, ``degradation``, ``seeds``.
         """
-        return (
-            f"Study {self.facts.study}; device: {self.device}; seeds: {seeds_words(rows)}; budget: {self.budget}."
-        )
+        return f"Study {self.facts.study}; device: {self.device}; seeds: {seeds_words(rows)}; budget: {self.budget}."

@@ -8,6 +8,7 @@ import pytest
 
 from rlsp import provenance
 from rlsp.provenance import code_hash, imported_modules
+from rlsp.reporting.analyses import ANALYSIS_MODULES
 from rlsp.shipped import ROOT
 
 # What the rules of the workflow hash.
@@ -20,7 +21,7 @@ RULES = {
     "restore bicubic": ["rlsp.inference.restoration", "rlsp.models.bicubic"],
     "score": ["rlsp.evaluation.scoring"],
     "time rlsp": ["rlsp.timing.tables", "rlsp.models.rlsp"],
-    "tables": ["rlsp.reporting.tables"],
+    "tables": ["rlsp.reporting.render", *ANALYSIS_MODULES],
 }
 
 
@@ -72,7 +73,8 @@ ALL_OF_RLSP = {"train rlsp", "restore rlsp", "time rlsp"}
         ("models/duf.py", {"train duf"}),
         ("inference/restorer.py", {*ALL_OF_RLSP, "train duf", "restore bicubic"}),  # trainings validate
         ("evaluation/scoring.py", {"score"}),
-        ("reporting/wide.py", {"tables"}),
+        ("reporting/by_clip.py", {"tables"}),
+        ("reporting/analyses/temporal.py", {"tables"}),
         ("timing/turns.py", {"time rlsp"}),
         ("training/job.py", {"train rlsp", "train duf"}),
     ],

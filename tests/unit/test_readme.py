@@ -21,7 +21,9 @@ def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
     lines = [line for line in block.split("\n") if line.startswith("|")]
     assert len({line.count(" | ") for line in lines}) == 1
     assert "photos (gaussian) [dB] | city (gaussian) [dB] | photos (bicubic) [dB]" in lines[0]
-    rows = results.of(accuracy.summarise).query("variant == 'rlsp-5-32' and clip == 'mean' and protocol == 'paper'")
+    rows = results.of(accuracy.summarise).query(
+        "variant == 'rlsp-5-32' and clip == 'mean' and protocol == 'paper'"
+    )
     row = rows.query("dataset == 'city' and degradation == 'bicubic'").iloc[0]
     line = next(line for line in lines if line.startswith("| rlsp-5-32 |"))
     assert line.split(" | ")[4] == f"{row['psnr']:.2f} ± {row['psnr_std']:.2f}"
@@ -35,7 +37,10 @@ def test_a_study_of_several_seeds_and_inputs_fits_the_block(tmp_path):
 @pytest.mark.slow
 def test_the_authors_own_numbers_stand_in_brackets(tmp_path):
     write_made(tmp_path, long_name=False)
-    plain, beside = tables.study_block(tmp_path), tables.study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65})
+    plain, beside = (
+        tables.study_block(tmp_path),
+        tables.study_block(tmp_path, {("gaussian", "city", "rlsp-5-32"): 26.65}),
+    )
     assert "26.65" not in plain
     assert len(re.findall(r"\[26\.65\]", beside)) == 1
     assert re.search(r"\| rlsp-5-32 \|.* \[26\.65\] \|", beside)

@@ -60,7 +60,9 @@ def test_training_rows_get_the_labels_of_their_run(tmp_path):
 
 def test_broken_rows_are_named(tmp_path):
     def collect(**files):
-        collect_rows({kind: [tmp_path / name] for kind, name in files.items()}, made_study(), tmp_path / "rows")
+        collect_rows(
+            {kind: [tmp_path / name] for kind, name in files.items()}, made_study(), tmp_path / "rows"
+        )
 
     with pytest.raises(DataError, match=r"absent\.csv: expected a table, there is no such file"):
         collect(scores="absent.csv")
@@ -88,7 +90,10 @@ def test_broken_rows_are_named(tmp_path):
     ("changes", "message"),
     [
         ({"headline_protocol": "best"}, "headline_protocol: expected one of paper, full, rgb, got 'best'"),
-        ({"protocols": {"paper": {"channel": "y", "crop": 8, "trim": [2, 2]}}}, "protocols.paper.average: missing"),
+        (
+            {"protocols": {"paper": {"channel": "y", "crop": 8, "trim": [2, 2]}}},
+            "protocols.paper.average: missing",
+        ),
         ({"models": {"a": {"arch": "rlsp", "depth": 7}}}, "study.models.a.depth: unknown key"),
         ({"device": 3}, "study.device: "),
     ],
@@ -149,8 +154,12 @@ def test_seeds_are_told_as_the_rows_have_them(rows, words):
 
 def test_a_budget_names_the_precision_that_was_taken():
     """That of the logs, where the recipe leaves it to the device; of logs from before, the recipe's own."""
-    recipe = Recipe.parse({"steps": 600, "batch": 2, "crop": 16, "frames": 8, "precision": "auto", "learning_rate": 0.1})
-    training = pd.DataFrame({"recipe": "quick", "run": ["a", "b"], "step": 600, "precision": ["fp32", "bf16"]})
+    recipe = Recipe.parse(
+        {"steps": 600, "batch": 2, "crop": 16, "frames": 8, "precision": "auto", "learning_rate": 0.1}
+    )
+    training = pd.DataFrame(
+        {"recipe": "quick", "run": ["a", "b"], "step": 600, "precision": ["fp32", "bf16"]}
+    )
     sees = "quick 600 steps of 2 crops, 16x16 LR pixels and 8 frames"
     assert training_budget(training, {"quick": recipe}) == f"{sees} in bf16 and fp32"
     assert training_budget(training[:1], {"quick": recipe}) == f"{sees} in fp32"

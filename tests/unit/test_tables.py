@@ -46,7 +46,12 @@ def test_numbers_have_their_decimals_their_spread_and_never_minus_nothing():
 
 def test_words():
     assert [plural(1, "clip"), plural(1500, "frame")] == ["1 clip", "1,500 frames"]
-    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
 
 
 # ---- tables ------------------------------------------------------------------------------------
@@ -91,7 +96,9 @@ def test_latex_is_escaped_and_marks_the_best():
     text = latex_text([small()], "some_name")
     assert r"a\_b & \textbf{1.00} & \textbf{26.89 $\pm$ 0.03} \\" in text
     assert r"\caption{Some\_title. Caption with 10 \%.}" in text and r"\label{tab:some-name-1}" in text
-    assert r"\multicolumn{1}{c}{cost [ms \& more]}" in text and r"\cmidrule(lr){2-2} \cmidrule(lr){3-3}" in text
+    assert (
+        r"\multicolumn{1}{c}{cost [ms \& more]}" in text and r"\cmidrule(lr){2-2} \cmidrule(lr){3-3}" in text
+    )
     assert r"\begin{tabular}{lrr}" in text
     assert escape_tex("a_b 10% & {x} ± \\") == r"a\_b 10\% \& \{x\} $\pm$ \textbackslash{}"
     assert latex_text([], "none") == "% Not measured in this study.\n"
@@ -99,7 +106,9 @@ def test_latex_is_escaped_and_marks_the_best():
 
 def test_long_texts_are_broken_into_lines_in_latex():
     table = Table.of_cells(["claim", "value"], [["word " * 30, Number(1.0)]])
-    assert re.search(r"\\begin\{tabular\}\{>\{\\raggedright\\arraybackslash\}p\{15em\}r\}", latex_text([table], "x"))
+    assert re.search(
+        r"\\begin\{tabular\}\{>\{\\raggedright\\arraybackslash\}p\{15em\}r\}", latex_text([table], "x")
+    )
 
 
 class Cells(html.parser.HTMLParser):

@@ -87,7 +87,7 @@ def test_wrong_bytes_stop_it_and_the_right_ones_let_it_go_on(mirror, serve, tmp_
     weights, frames = (psnr[[name for name in psnr.index if kind in name]].iloc[0] for kind in KINDS)
     assert weights == pytest.approx(frames, abs=0.002)
     assert weights > psnr["rlsp-7-48"] > psnr["bicubic"] + 2
-    precisions = pd.read_csv(results / "tables" / "precisions.csv")
+    precisions = pd.read_csv(results / "rows" / "precisions.csv")
     assert set(precisions["precision"]) <= {"bf16"}  # none on a processor without it
     assert (precisions["difference_db"].abs() < 0.02).all()
     costs = pd.read_csv(results / "tables" / "cost_curves.csv")

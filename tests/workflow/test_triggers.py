@@ -49,18 +49,21 @@ def add_model(study):
 
 
 CHANGES = {
-    "model": (put("models", "rlsp-2-8", "filters", 4), {"train", "time", "tables"}),
-    "recipe": (put("recipes", "tiny", "learning_rate", 0.002), {"train", "tables"}),
-    "degradation": (put("degradations", "gaussian", "sigma", 1.4), {"degrade", "train", "restore", "tables"}),
+    "model": (put("models", "rlsp-2-8", "filters", 4), {"train", "time", "collect"}),
+    "recipe": (put("recipes", "tiny", "learning_rate", 0.002), {"train", "collect"}),
+    "degradation": (
+        put("degradations", "gaussian", "sigma", 1.4),
+        {"degrade", "train", "restore", "collect"},
+    ),
     "training set": (put("datasets", "tiny-train", "seed", 9), {"pack", "degrade", "train"}),
     "test set": (put("datasets", "tiny-test", "seed", 9), {"pack", "degrade", "flow"}),
-    "protocol": (put("protocols", "crop8-all-frame", "average", "video"), {"tables"}),
+    "protocol": (put("protocols", "crop8-all-frame", "average", "video"), {"collect"}),
     "score": (put("score", {"crops": [0, 4, 8]}), {"score"}),
     "restore": (put("restore", {"precision": "bf16"}), {"restore"}),
     "runtime": (put("runtime", "repeats", 4), {"time"}),
     "training": (put("training", {"workers": 1}), set()),
     "download": (put("downloads", {"vid4": {"base_url": "http://mirror"}}), set()),
-    "run": (add_model, {"train", "restore", "score", "time", "tables", "pictures"}),
+    "run": (add_model, {"train", "restore", "score", "time", "collect", "pictures"}),
 }
 
 

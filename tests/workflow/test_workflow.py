@@ -15,6 +15,7 @@ import pytest
 import yaml
 from snakemake_runs import COMMAND, TINY, edit, new_folder, planned, run, snakemake, train_by_hand
 
+from rlsp.reporting.analyses import ANALYSES
 from rlsp.shipped import ROOT
 
 pytestmark = pytest.mark.workflow
@@ -32,12 +33,13 @@ def test_everything_a_user_expects_is_there(finished):
     for trained in TRAINED:
         for name in ("model.safetensors", "training.csv", "provenance.json"):
             assert (results / "weights" / trained / name).stat().st_size > 0
-    scores = pd.read_csv(results / "tables" / "scores.csv")
+    scores = pd.read_csv(results / "rows" / "scores.csv")
     assert scores.groupby("run").size().to_dict() == dict.fromkeys([*TRAINED, *BASELINES], 6 * 2)
-    for name in ("accuracy", "ablation", "runtime", "speed", "temporal", "complexity"):
-        for suffix in (".csv", ".md", ".tex"):
+    for name in ANALYSES:
+        for suffix in (".csv", ".md", ".tex", ".html"):
             assert (results / "tables" / f"{name}{suffix}").stat().st_size > 0
-    for name in ("psnr_vs_runtime", "psnr_per_frame", "ablation", "training_curves", "temporal"):
+    assert "# What came out of study tiny" in (results / "tables" / "findings.md").read_text()
+    for name in ("accuracy", "ablation", "temporal", "speed", "training"):
         for suffix in (".pdf", ".png"):
             assert (results / "figures" / "numbers" / f"{name}{suffix}").stat().st_size > 1000
     assert (
@@ -92,7 +94,7 @@ def test_changed_average_runs_only_the_aggregation(changeable):
     edit(
         changeable, lambda study: study["protocols"]["crop8-trim1-video"].update(trim=[0, 2], average="frame")
     )
-    assert set(planned(changeable)) == {"tables", "figures", "pictures", "report", "study"}
+    assert set(planned(changeable)) == {"collect", "tables", "figures", "pictures", "report", "study"}
 
 
 def test_added_model_trains_only_itself(changeable):
@@ -104,6 +106,22 @@ def test_added_model_trains_only_itself(changeable):
     plan = planned(changeable)
     assert (plan["train"], plan["restore"], plan["score"], plan["time"]) == (1, 1, 1, 1)
     assert not {"pack", "degrade", "flow"} & set(plan)
+
+
+def test_a_model_taken_out_times_nothing_again(changeable):
+    """Its rows go; a model that comes in times all of them, in turns."""
+
+    def without(study):
+        study["runs"][0]["models"].remove("frames-only")
+        study["ablation"].remove("frames-only")
+
+    edit(changeable, without)
+    assert not {"time", "train", "restore", "score"} & set(planned(changeable))
+    snakemake(changeable, "--cores", "2")
+    timed = pd.read_csv(changeable / "results" / "tiny" / "rows" / "runtime.csv")["model"].unique()
+    assert set(timed) == {"rlsp-2-8", "bicubic"}
+    edit(changeable, lambda study: study["runtime"].update(repeats=4))
+    assert planned(changeable)["time"] == 1
 
 
 def test_comment_in_a_script_runs_nothing(changeable):
@@ -200,10 +218,10 @@ def test_snakemake_report(finished, tmp_path):
     assert (tmp_path / "report.zip").stat().st_size > 100_000
 
 
-def test_figures_from_a_folder_of_tables(finished, tmp_path):
-    """The number-only figures come out the same from the tables alone."""
-    tables = shutil.copytree(finished / "results" / "tiny" / "tables", tmp_path / "tables")
-    run(tmp_path, "rlsp", "figures", "--tables", str(tables), "--output", str(tmp_path / "out"))
+def test_figures_from_rows(finished, tmp_path):
+    """The number-only figures come out the same from the rows alone."""
+    shutil.copytree(finished / "results" / "tiny" / "rows", tmp_path / "tiny" / "rows")
+    run(tmp_path, "rlsp", "figures", "--results", "tiny", "--output", str(tmp_path / "out"))
     drawn = finished / "results" / "tiny" / "figures" / "numbers"
     assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in drawn.glob("[!.]*")}
     for path in (tmp_path / "out").iterdir():

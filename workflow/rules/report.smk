@@ -20,6 +20,7 @@ rule collect:
         "../../envs/rlsp.yaml"
     params:
         facts=STUDY.facts(),
+        timed=list(STUDY.timed_models()),
         code=code_hash("rlsp.reporting.results"),
     script:
         "../scripts/collect.py"

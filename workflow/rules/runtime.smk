@@ -5,6 +5,7 @@ rule time:
     output:
         samples=STUDY.runtime(),
         cases=STUDY.runtime("cases"),
+        record=STUDY.runtime_record(),
     log:
         PATHS.log("time"),
     conda:
@@ -14,13 +15,11 @@ rule time:
     resources:
         gpu=gpus(STUDY),
     params:
-        specs=plain(STUDY.timed_models()),
+        specs=TIMED,
         study=STUDY.name,
         timing=STUDY.spec.runtime.dump(),
         device=STUDY.spec.device,
-        code=code_hash(
-            "rlsp.timing.tables", *architecture_modules(STUDY.timed_models().values())
-        ),
+        code=timing_code(TIMED),
     script:
         "../scripts/time.py"
 

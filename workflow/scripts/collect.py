@@ -9,4 +9,5 @@ with job(snakemake.log):
         {kind: snakemake.input.get(kind) for kind in ROWS},
         snakemake.params.facts,
         Path(snakemake.output.facts).parent,
+        timed=snakemake.params.timed,
     )

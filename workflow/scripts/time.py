@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from rlsp.files import write_json
 from rlsp.jobs import job
 from rlsp.timing.tables import time_models
 
@@ -12,3 +13,9 @@ with job(snakemake.log):
         timing=snakemake.params.timing,
         device=snakemake.params.device,
     )
+    record = {
+        "specs": snakemake.params.specs,
+        "timing": snakemake.params.timing,
+        "code": snakemake.params.code,
+    }
+    write_json(Path(snakemake.output.record), record)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rlsp.reporting.analyses import accuracy, runtime
-from rlsp.reporting.captions import counts_text, degradation_text, seeds_text
+from rlsp.reporting.captions import counts_text, degradation_text, seeds_columns
 from rlsp.reporting.cells import Number, number_text
 from rlsp.reporting.protocols import apply_protocol, mean_over_clips, protocol_label
 from rlsp.reporting.results import Results
@@ -98,7 +98,6 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
                f"PSNR-{facts.headline.channel.upper()} [dB]"),
         Column("parameters", lambda row: Number(row.parameters, 0)),
         Column("ms per frame", lambda row: Number(row.runtime_ms, None), better="lower"),
-        Column("seeds", seeds_text, is_optional=True),
     ]  # fmt: skip
     found = []
     for (degradation, dataset, recipe), rows in by_set(frame, results):
@@ -109,7 +108,9 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         caption = f"{counts_text(rows)} Gain: over the row above"
         if rows["gain_std"].notna().any():
             caption += "; its spread is that of the differences between trainings of the same seed"
-        found.append(Table.of(rows, columns, title, f"{caption}. {results.about(rows)}"))
+        found.append(
+            Table.of(rows, [*columns, *seeds_columns(rows)], title, f"{caption}. {results.about(rows)}")
+        )
     return found
 
 
@@ -188,11 +189,14 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         if gains.empty:
             continue
         told = ", ".join(
-            f"{row.variant} {number_text(row.gain, 2, row.gain_std, is_signed=True)} dB" for row in gains.itertuples()
+            f"{row.variant} {number_text(row.gain, 2, row.gain_std, is_signed=True)} dB"
+            for row in gains.itertuples()
         )
         losing = list(gains.loc[gains["gain"] <= 0, "variant"])
         order = f"{' and '.join(losing)} gained nothing" if losing else "each row gained, as in the paper"
         seeds = f"over {rows['n_seeds'].min()} seeds" if gains["gain_std"].notna().any() else "one seed"
         of_recipe = f", recipe {recipe}" if frame["recipe"].nunique() > 1 else ""
-        sentences.append(f"On {dataset} ({degradation}{of_recipe}; {seeds}) {order}: over the row before {told}.")
+        sentences.append(
+            f"On {dataset} ({degradation}{of_recipe}; {seeds}) {order}: over the row before {told}."
+        )
     return sentences

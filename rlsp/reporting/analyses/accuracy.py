@@ -55,7 +55,8 @@ def summarise(results: Results) -> pd.DataFrame:
     parts = []
     for name, protocol in results.facts.protocols.items():
         per_clip = apply_protocol(results.scores, protocol, results.metrics)
-        rows = pd.concat([per_clip.assign(n_clips=1), mean_over_clips(per_clip).assign(clip="mean")])
+        means = mean_over_clips(per_clip).assign(clip="mean")
+        rows = pd.concat([per_clip.assign(n_clips=1), means], ignore_index=True)
         rows = over_seeds(rows, ["dataset", "clip"], names)
         parts.append(rows.assign(protocol=name, protocol_label=protocol_label(protocol)))
     return pd.concat(parts, ignore_index=True)
@@ -172,13 +173,13 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         spread = "" if pd.isna(best["psnr_std"]) else f" ± {best['psnr_std']:.2f}"
         sentences.append(
             f"On {dataset} ({degradation}) {best['variant']} is the most accurate: {best['psnr']:.2f}{spread} dB, "
-            f"{' and '.join(parts)} ({protocol_label(results.facts.headline)})."
+            f"{' and '.join(parts)}; {protocol_label(results.facts.headline)}."
         )
     return sentences
 
 
 def margin_text(rows: pd.DataFrame, better: pd.Series, worse: pd.Series) -> str:
-    """Return how far one method lies above another, and on how many clips: the spread that a mean of few clips hides."""
+    """Return how far one method lies above another, and the range over clips that a mean of few of them hides."""
     clips = rows[rows["clip"] != "mean"].pivot(index="clip", columns="variant", values="psnr")
     gains = (clips[better["variant"]] - clips[worse["variant"]]).dropna()
     text = f"{better['psnr'] - worse['psnr']:.2f} dB above {worse['variant']}"

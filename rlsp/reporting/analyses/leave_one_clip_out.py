@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rlsp.reporting.analyses import accuracy
-from rlsp.reporting.captions import degradation_text, seeds_text
+from rlsp.reporting.captions import degradation_text, seeds_columns
 from rlsp.reporting.cells import with_spread
 from rlsp.reporting.protocols import (
     apply_protocol,
@@ -15,7 +15,9 @@ from rlsp.reporting.results import Results
 from rlsp.reporting.table import Column, Table
 
 TITLE = "One clip left out"
-QUESTION = "Does one clip decide which method is better? A ranking that turns when a clip goes was decided by that clip."
+QUESTION = (
+    "Does one clip decide which method is better? A ranking that turns without a clip was decided by it."
+)
 
 
 def summarise(results: Results) -> pd.DataFrame:
@@ -36,7 +38,9 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
     for (dataset, degradation), rows in headline_sets(frame, results):
         of_set = means[(means["dataset"] == dataset) & (means["degradation"] == degradation)]
         of_set = of_set.set_index("variant")
-        by_variant = {str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)}
+        by_variant = {
+            str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)
+        }
         group = f"mean PSNR-{results.facts.headline.channel.upper()} [dB]"
         columns = [
             Column("method", lambda variant: variant),
@@ -50,7 +54,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
                 )
                 for clip in rows["left_out"].unique()
             ],
-            Column("seeds", lambda name, of=of_set: seeds_text(of.loc[name]), is_optional=True),
+            *seeds_columns(of_set, lambda name, of=of_set: of.loc[name]),
         ]
         title = (
             f"Means without each clip of {dataset}, degradation {degradation_text(degradation, results.facts)}, "

@@ -56,10 +56,14 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         Column("last part", lambda row: _difference(row.last_part_db), ends),
         Column("least PSNR to fp32 [dB]", lambda row: Number(row.least_psnr_between, 1)),
     ]
-    long = int(frame["long_frames"].max())
+    long, datasets = int(frame["long_frames"].max()), list(rows["dataset"].unique())
     caption = (
-        f"PSNR-Y against the ground truth (crop 8, all frames) minus that of fp32, on {listed(list(rows['dataset'].unique()))}"
-        + (f"; long clip: {first['clip']} played there and back for {long:,} frames, first and last hundred" if long else "")
+        f"PSNR-Y against the ground truth (crop 8, all frames) minus that of fp32, on {listed(datasets)}"
+        + (
+            f"; long clip: {first['clip']} played there and back for {long:,} frames, first and last hundred"
+            if long
+            else ""
+        )
         + f". On {first['device']}, {plural(first['threads'], 'thread')}. Study {results.facts.study}."
     )
     return [Table.of(frame, columns, "Lower precisions against fp32", caption)]

@@ -44,7 +44,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
     if not metrics:
         return []
     measures = [Shown.of(metric, is_by_clip=metric is metrics[0]) for metric in metrics]
-    notes = " ".join(f"{metric.note[0].upper()}{metric.note[1:]}." for metric in metrics if metric.note)
+    notes = " ".join(f"{metric.note}." for metric in metrics if metric.note)
     found = []
     for (dataset, degradation), rows in frame.groupby(["dataset", "degradation"], sort=False):
         title = (

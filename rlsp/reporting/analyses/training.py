@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rlsp.reporting.cells import Number
+from rlsp.reporting.captions import seeds_columns
+from rlsp.reporting.cells import Number, plural
 from rlsp.reporting.results import Results
 from rlsp.reporting.style import PAGE_WIDTH, add_legend, line_styles, new_figure, plot_line, styled
 from rlsp.reporting.table import Column, Table
@@ -76,9 +77,11 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
             "gain over the tenth before", lambda row: Number(row.gain, 2, row.gain_std, is_signed=True),
             "PSNR while training [dB]",
         ),
-        Column("validation [dB]", lambda row: Number(row.validation_psnr, 2, row.validation_psnr_std), is_optional=True),
+        Column(
+            "validation [dB]", lambda row: Number(row.validation_psnr, 2, row.validation_psnr_std), is_optional=True
+        ),
         Column("steps a second", lambda row: Number(row.steps_per_second, None)),
-        Column("seeds", lambda row: str(row.n_seeds)),
+        *seeds_columns(rows),
     ]  # fmt: skip
     caption = f"PSNR is that of the crops of each step, a mean over steps. {results.about(rows)}"
     return [Table.of(rows, columns, "Trainings", caption)]
@@ -160,7 +163,10 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     if frame.empty:
         return []
     gains = frame["gain"].dropna()
-    text = f"{len(frame)} trainings ({results.budget}) ended at {frame['psnr'].min():.2f} to {frame['psnr'].max():.2f} dB on their own crops"
+    low, high = Number(frame["psnr"].min(), 2), Number(frame["psnr"].max(), 2)
+    text = (
+        f"{plural(len(frame), 'training')} ({results.budget}) ended at {low} to {high} dB on their own crops"
+    )
     if gains.empty:
         return [f"{text}."]
     still = (gains > 0).sum()
