@@ -31,8 +31,8 @@ SECTIONS: dict[str, tuple[str, type[Spec]]] = {
 }
 # Below the keys of metrics.
 INPUTS_TABLE = "\n".join((
-    "`inputs` are some of these; of pairs each is a tuple, of frames t - 1 and t, and of clips a sequence of all frames,",
-    "each read when it is asked for.\n\n| input | meaning |\n| --- | --- |",
+    "`inputs` are some of these; of pairs each is a tuple, of frames t - 1 and t, and of clips a sequence of all",
+    "frames, each read when it is asked for.\n\n| input | meaning |\n| --- | --- |",
     *(f"| `{name}` | {meaning} |" for name, meaning in INPUTS.items()),
     "",
 ))  # fmt: skip

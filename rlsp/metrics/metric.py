@@ -58,11 +58,15 @@ class Metric:
 
     @classmethod
     def of_own(cls, name: str, spec: OwnMetric, function: Callable[..., Any] | None = None) -> Self:
-        """Make the record of a measure of the user's own."""
-        fields = {
-            key: getattr(spec, key) for key in OwnMetric.model_fields if key not in ("function", "label")
-        }
-        return cls(name=name, label=spec.label or name, function=function, **fields)
+        """Make the record of a measure of the user's own; captions name pairs and clips by their notes alone."""
+        label, note = spec.label or name, spec.note
+        if spec.kind != "frame":
+            trim = "trim {}+{}".format(*spec.trim) if spec.trim else ""
+            told = "; ".join(filter(None, [note, trim]))
+            note = f"{label}: {told}" if told else ""
+        given: dict[str, Any] = {"name": name, "label": label, "note": note, "function": function}
+        fields = {key: getattr(spec, key) for key in OwnMetric.model_fields if key not in given}
+        return cls(**given, **fields)
 
     @property
     def is_cropped(self) -> bool:

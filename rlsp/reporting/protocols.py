@@ -39,7 +39,7 @@ def protocol_label(protocol: Protocol) -> str:
 
 
 def metric_label(metric: Metric, protocol: Protocol) -> str:
-    """Return what a measure of frames beside a protocol's PSNR is: crop and trim, that frames are averaged, its note."""
+    """Return what a measure of frames beside a protocol's PSNR is: crop, trim, that frames are averaged, its note."""
     first, last = protocol.trim if metric.trim is None else metric.trim
     crop = f"crop {protocol.crop}" if metric.is_cropped else "whole frame"
     note = f" ({metric.note})" if metric.note else ""

@@ -76,7 +76,7 @@ class OwnMetric(Spec):
     decimals: Annotated[int, Whole(0, 9)] = Field(3, description="Decimals in tables.")
     trim: tuple[Trim, Trim] | None = Field(
         None,
-        description="Frames left out at the beginning and the end of a clip; the default is the protocol's.",
+        description="Frames left out at the beginning and the end of a clip; by default the protocol's, of pairs none.",
     )
     factor: Annotated[float, Number(above=0, maximum=10**9)] = Field(
         1, description="What tables multiply it with, which their heads say."
