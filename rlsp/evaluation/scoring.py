@@ -163,16 +163,21 @@ def _add_measure(
     for number, (crop, row) in enumerate(cells.items()):
         if metric.is_cropped or number == 0:
             given = inputs_of(metric, frame, before, crop)
-            value = _checked(metric, metric.function(**given), frame)
+            where = f"metric {metric.name}: clip {frame.clip.name}"
+            where += "" if metric.kind == "clip" else f", frame {frame.index}"
+            try:
+                value = metric.function(**given)
+            except Exception as error:
+                error.add_note(where)
+                raise
+            value = _checked(value, metric, where)
             if metric.kind == "frame" and "mse" in given:
                 row["mse_y"] = given["mse"]
         row[metric.name] = value
 
 
-def _checked(metric: Metric, value: Any, frame: Frame) -> float:
-    """Refuse what is no number; not a number where the measure has no gaps; and infinity, but of PSNR."""
-    where = f"metric {metric.name}: clip {frame.clip.name}"
-    where += "" if metric.kind == "clip" else f", frame {frame.index}"
+def _checked(value: Any, metric: Metric, where: str) -> float:
+    """Refuse what is no number; nan where the measure has no gaps; and infinity, but of PSNR."""
     if isinstance(value, bool) or not isinstance(value, Real):
         shape = getattr(value, "shape", None)
         got = type(value).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")

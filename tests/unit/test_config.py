@@ -566,12 +566,13 @@ def test_a_study_without_measures_of_its_own_is_as_before(demo):
 
 
 def test_a_degradation_of_the_users_own_is_resolved_with_its_arguments(demo):
-    own = {"kind": "mine.blur:blur", "strength": 3, "first_pixel": 1.5}
+    own = {"kind": "mine.blur:blur", "strength": 3, "first_pixel": 1.5, "shape": "disc"}
     study = Study(changed(demo, ["degradations", "own"], own))
-    assert study.degradation("own").dump() == {
-        "kind": "mine.blur:blur", "first_pixel": 1.5, "scale": 4, "strength": 3,
-    }  # fmt: skip
-    assert study.degradation("own").arguments() == {"scale": 4, "strength": 3}
+    expected = {"kind": "mine.blur:blur", "first_pixel": 1.5, "scale": 4, "shape": "disc", "strength": 3}
+    turned = Study(changed(demo, ["degradations", "own"], dict(reversed(own.items()))))
+    for of in (study, turned):
+        assert repr(of.degradation("own").dump()) == repr(expected)
+    assert study.degradation("own").arguments() == {"scale": 4, "shape": "disc", "strength": 3}
     assert study.code_of_degradation("own") == ["mine.blur"]
     stronger = Study(changed(demo, ["degradations", "own"], own | {"strength": 4}))
     assert stronger.degradation_folders["own"] != study.degradation_folders["own"]

@@ -435,6 +435,15 @@ def test_infinity_is_for_psnr_and_nan_for_measures_with_gaps(study):
     assert (study.score(metrics=[same]).made == math.inf).all()
 
 
+def test_a_failure_inside_a_measure_says_where(study):
+    def divide(reference):
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        study.score(metrics=[metric(divide, "reference")])
+    assert caught.value.__notes__ == ["metric made: clip both, frame 0"]
+
+
 @pytest.mark.parametrize("value", [3, np.int64(3), np.float32(3), np.uint8(3)])
 def test_any_real_number_is_a_measure(study, value):
     assert (study.score(metrics=[metric(lambda reference: value, "reference")]).made == 3).all()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rlsp.config.specs.base import Spec, parse_branch
 from rlsp.config.specs.fields import Flag, Location, Number, Scale, Whole
@@ -86,6 +86,12 @@ class OwnDegradation(Degradation):
         "pixels are averaged in blocks."
     )
     scale: Scale = Field(4, description="Reduction factor.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _order_keys(cls, data: Any) -> Any:
+        """Let the plain form, which params are compared by, not depend on the order in the file."""
+        return dict(sorted(data.items())) if isinstance(data, Mapping) else data
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the function."""
