@@ -95,5 +95,5 @@ def test_rows_with_columns_that_the_study_no_longer_tells_still_read(tmp_path):
 def test_captions_tell_the_phase_and_the_arguments_of_a_degradation_of_the_users_own():
     own = {"kind": "gone:blur", "first_pixel": 1.5, "scale": 4, "strength": 0.25, "shape": "disc"}
     facts = Facts.read(made_study(degradations={"camera": own}))
-    assert degradation_text("camera", facts) == "camera (scale 4, phase 1.5, strength 0.25, shape disc)"
+    assert degradation_text("camera", facts) == "camera (scale 4, phase 1.5, shape disc, strength 0.25)"
     assert degradation_text("other", facts) == "other"

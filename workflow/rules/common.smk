@@ -28,7 +28,7 @@ PAIRS = {"--".join(pair): pair for pair in STUDY.spec.released.exactness}
 COMPARED = [STUDY.runs[name] for name in STUDY.spec.precisions.runs]
 PRECISIONS = [PATHS.measured("precisions")] if COMPARED else []
 SWEPT = {name: STUDY.model(name) for name in [STUDY.spec.runtime.sweep] if name}
-# Params of the rule score: without measures of the user's own it has none for them.
+# Further params of scores: without measures of the user's own there are none.
 OWN_METRICS = {"metrics": STUDY.own_metrics()} if STUDY.spec.metrics else {}
 TIMED = specs_to_time(STUDY)
 GALLERY = gallery_entries(STUDY)
