@@ -16,6 +16,7 @@ from typing import Any
 from rlsp import __version__
 from rlsp.errors import ConfigError
 from rlsp.files import write_json
+from rlsp.own_code import find_own
 from rlsp.shipped import CHECKOUT, PACKAGE
 
 # Nothing of these decides a result but through values that jobs take as params: errors, plain files, the names of
@@ -23,12 +24,12 @@ from rlsp.shipped import CHECKOUT, PACKAGE
 NO_PART = tuple(
     f"rlsp.{name}"
     for name in (
-        "errors", "shipped", "files", "columns", "provenance", "processors", "config", "starting", "cli", "jobs",
-        "data.sources", "data.download", "data.archives", "data.staging", "training.lease", "training.taking",
+        "errors", "shipped", "own_code", "files", "columns", "provenance", "processors", "config", "starting", "cli",
+        "jobs", "data.sources", "data.download", "data.archives", "data.staging", "training.lease", "training.taking",
     )
 )  # fmt: skip
 # LR clips that code of the same arithmetic made are not made again: the hash of rlsp.data.degradation now and then.
-KEPT = {"6443fe2ae227": "b66dab1ecf32"}
+KEPT = {"16b0f995c81f": "b66dab1ecf32"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 RECORDED_PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "opencv-python-headless", "pillow", "pandas", "snakemake",
@@ -131,10 +132,13 @@ def _own_file(module: str) -> Path | None:
 @cache
 def _read_code(module: str) -> tuple[str, tuple[str, ...]]:
     """Return the hash of a module's code, and what it imports of this package."""
-    file = _own_file(module) if module.startswith(f"{PACKAGE.name}.") else _find_file(module)
+    file = _own_file(module) if module.startswith(f"{PACKAGE.name}.") else find_own(module)
     if file is None:
         return "unknown", ()
-    tree = ast.parse(file.read_bytes())
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # in code of the user's own: said when it is imported
+        return "unknown", ()
     named: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -143,15 +147,6 @@ def _read_code(module: str) -> tuple[str, tuple[str, ...]]:
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     imports = {name for name in named if name.startswith(f"{PACKAGE.name}.") and _own_file(name)}
     return hashlib.sha256("\n".join(_shape(tree)).encode()).hexdigest(), tuple(sorted(imports))
-
-
-def _find_file(module: str) -> Path | None:
-    """File of a module of the user's own; packages that it lies in are imported, it is not."""
-    try:
-        found = find_spec(module)
-    except Exception:  # of a package of the user's: what is wrong is said when the model is built
-        return None
-    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
 
 
 def _shape(node: ast.AST) -> Iterator[str]:

@@ -5,16 +5,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlsp.columns import COLUMNS, SUMMARY_TEXTS
 from rlsp.config.datasets import archive_clips, overlap
 from rlsp.config.runs import RELEASED, Run
 from rlsp.config.specs.datasets import Archived, CameraMoves
-from rlsp.config.specs.degradations import Gaussian
+from rlsp.config.specs.degradations import Gaussian, OwnDegradation
 from rlsp.config.specs.downloads import Archive
 from rlsp.config.specs.models import Model
 from rlsp.config.specs.study import StudySpec
 from rlsp.errors import ConfigError
 
 SSIM_WINDOW = 11  # pixels; a frame must be larger
+# Columns of scores, and of the tables made from them, that no measure of the user's own may have; the last are words of
+# pandas, which makes these tables.
+TAKEN = {
+    *COLUMNS, *SUMMARY_TEXTS, *(name.removesuffix("_y") for name in COLUMNS), "n_clips", "n_frames", "n_seeds",
+    "func", "engine", "engine_kwargs", "self",
+}  # fmt: skip
 
 
 def check_known(key: str, name: Any, names: Iterable[str]) -> None:
@@ -50,10 +57,12 @@ def check_references(study: StudySpec, runs: dict[str, Run]) -> None:
     for run in runs.values():
         _check_run(study, run, runs)
     for name, degradation in study.degradations.items():
-        if isinstance(degradation, Gaussian) and degradation.phase >= study.scale:
+        if isinstance(degradation, Gaussian | OwnDegradation) and degradation.first_pixel >= study.scale:
+            key = "phase" if isinstance(degradation, Gaussian) else "first_pixel"
             raise ConfigError(
-                f"degradations.{name}.phase: expected below the scale {study.scale}, got {degradation.phase}"
+                f"degradations.{name}.{key}: expected below the scale {study.scale}, got {degradation.first_pixel:g}"
             )
+    _check_metrics(study)
     for name in sorted({dataset for run in runs.values() for dataset in run.test_sets}):
         _check_test_set(study, name)
     for name, protocol in study.protocols.items():
@@ -63,6 +72,16 @@ def check_references(study: StudySpec, runs: dict[str, Run]) -> None:
             )
     check_known("headline_protocol", study.headline_protocol, study.protocols)
     _check_tables(study, runs)
+
+
+def _check_metrics(study: StudySpec) -> None:
+    """Refuse measures of the user's own with the name of another column."""
+    taken = set(TAKEN)
+    for name in study.metrics:
+        short = name.removesuffix("_y")  # its column in tables
+        if not {name, short}.isdisjoint(taken) or name.endswith("_std"):
+            raise ConfigError(f"metrics.{name}: expected another name, that of a column is taken")
+        taken |= {name, short}
 
 
 def _check_source(study: StudySpec, name: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from rlsp.config.specs.base import Spec
 from rlsp.config.specs.datasets import SOURCES
-from rlsp.config.specs.degradations import KINDS
+from rlsp.config.specs.degradations import KINDS, OwnDegradation
 from rlsp.config.specs.downloads import DOWNLOADS
+from rlsp.config.specs.metrics import INPUTS, OwnMetric
 from rlsp.config.specs.models import SHIPPED, Own
 from rlsp.config.specs.protocols import Protocol
 from rlsp.config.specs.recipes import Recipe
@@ -20,12 +21,21 @@ SECTIONS: dict[str, tuple[str, type[Spec]]] = {
     **{f"Download: {name}": ("`downloads.<name>`", spec) for name, spec in DOWNLOADS.items()},
     **{f"Data set: {name}": ("`datasets.<name>`", spec) for name, spec in SOURCES.items()},
     **{f"Degradation: {name}": ("`degradations.<name>`", spec) for name, spec in KINDS.items()},
+    "Degradation: your own": ("`degradations.<name>`", OwnDegradation),
     **{f"Model: {name}": ("`models.<name>`", spec) for name, spec in SHIPPED.items()},
     "Model: your own": ("`models.<name>`", Own),
     "Recipe": ("`recipes.<name>`", Recipe),
+    "Metric: your own": ("`metrics.<name>`", OwnMetric),
     "Protocol": ("`protocols.<name>`", Protocol),
     **{f"Run: {name}": ("an entry of `runs`", spec) for name, spec in BRANCHES.items()},
 }
+# Below the keys of metrics.
+INPUTS_TABLE = "\n".join((
+    "`inputs` are some of these; of pairs each is a tuple, of frames t - 1 and t, and of clips a sequence of all",
+    "frames, each read when it is asked for.\n\n| input | meaning |\n| --- | --- |",
+    *(f"| `{name}` | {meaning} |" for name, meaning in INPUTS.items()),
+    "",
+))  # fmt: skip
 
 
 def list_keys() -> str:
@@ -42,6 +52,8 @@ def _section(title: str, place: str, spec: type[Spec]) -> Iterator[str]:
     for key, values, default, meaning in _rows(spec, schema, ""):
         yield f"| `{key}` | {values} | {default} | {meaning} |"
     yield ""
+    if spec is OwnMetric:
+        yield INPUTS_TABLE
 
 
 def _rows(spec: type[Spec], schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ from rlsp.config.checks import check_known, check_references
 from rlsp.config.paths import Paths
 from rlsp.config.runs import RELEASED, Run, expand_runs
 from rlsp.config.specs.datasets import AnyDataset, Archived, Downloaded, Pictures
-from rlsp.config.specs.degradations import AnyDegradation
+from rlsp.config.specs.degradations import AnyDegradation, OwnDegradation
 from rlsp.config.specs.downloads import Archive, Download, Files
 from rlsp.config.specs.models import BUILT, AnyModel, Bicubic, Model, architecture_modules, parse_model
 from rlsp.config.specs.runs import Start, Training
@@ -17,6 +17,7 @@ from rlsp.config.specs.study import StudySpec
 from rlsp.config.study_files import read_config
 from rlsp.errors import ConfigError
 from rlsp.files import file_sha256, spec_hash
+from rlsp.own_code import modules_of
 
 
 class Study:
@@ -173,6 +174,19 @@ class Study:
             return [self.model(run.model)]
         return [parse_model({"arch": arch}) for arch in BUILT]
 
+    def own_metrics(self) -> dict[str, dict[str, Any]]:
+        """Resolve the measures of the user's own, as far as it decides scores."""
+        return {name: spec.dump(without=spec.SHOWN) for name, spec in self.spec.metrics.items()}
+
+    def code_of_metrics(self) -> list[str]:
+        """List the modules of the user's own measures."""
+        return modules_of(*(spec.function for spec in self.spec.metrics.values()))
+
+    def code_of_degradation(self, name: str) -> list[str]:
+        """List the module of a degradation of the user's own."""
+        spec = self.spec.degradations[name]
+        return modules_of(spec.kind) if isinstance(spec, OwnDegradation) else []
+
     def timed_models(self) -> dict[str, Model]:
         """Resolve the models to be timed: those of the runs and the interpolation, ``runtime.also``, less ``skip``."""
         models: dict[str, Model] = {}
@@ -198,6 +212,7 @@ class Study:
                 name: self.degradation(name).dump() for name in sorted({run.degradation for run in runs})
             },
             "recipes": {run.recipe: spec.recipes[str(run.recipe)].dump() for run in self.runs_of("trained")},
+            **({"metrics": {name: metric.dump() for name, metric in spec.metrics.items()}} if spec.metrics else {}),
             "ablation": list(spec.ablation),
             "reference_model": spec.reference_model,
         }  # fmt: skip

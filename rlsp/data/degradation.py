@@ -1,4 +1,4 @@
-"""Low-resolution clips from high-resolution ones: bicubic (BI) and Gaussian blur (BD), each with its phase.
+"""Low-resolution clips from high-resolution ones: bicubic (BI), Gaussian blur (BD), or a function of the user's own.
 
 *Phase* is the HR coordinate, in pixels, of the centre of LR pixel 0. Whoever compares with a picture
 up-sampled from the LR clip needs it: bicubic LR pixels sit between HR pixels, subsampled ones on them.
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from rlsp.config.specs.degradations import BicubicDown, Degradation, parse_degradation
+from rlsp.config.specs.degradations import BicubicDown, Degradation, OwnDegradation, parse_degradation
 from rlsp.data.clips import read_clip, read_manifest, write_clip
 from rlsp.errors import ConfigError, DataError
 from rlsp.files import write_json
+from rlsp.own_code import import_function
 
 _BICUBIC_BOUNDARIES = {"symmetric": "symmetric", "replicate": "edge"}  # MATLAB's name -> that of np.pad
 _GAUSSIAN_BOUNDARIES = ("reflect", "mirror", "nearest", "wrap")  # of scipy.ndimage
@@ -48,7 +49,7 @@ def degrade(frames: np.ndarray, spec: Mapping[str, Any] | Degradation) -> np.nda
         (T, H, W, C) uint8.
     spec : Degradation or mapping
         A resolved degradation, or its plain form: ``kind`` and all keyword arguments of :func:`degrade_bicubic` or
-        :func:`degrade_gaussian`.
+        :func:`degrade_gaussian`; of a user's own see :func:`degrade_own`.
 
     Returns
     -------
@@ -58,11 +59,15 @@ def degrade(frames: np.ndarray, spec: Mapping[str, Any] | Degradation) -> np.nda
     Raises
     ------
     ConfigError
-        The degradation is of an unknown kind, or a key is missing, unknown, or has a wrong value.
+        The degradation is of an unknown kind, or a key is missing, unknown, or has a wrong value; or a user's own
+        cannot be imported or does not take its keys.
     DataError
-        The frames have another dtype, number of axes or a size that is no multiple of the scale.
+        The frames have another dtype, number of axes or a size that is no multiple of the scale; or a user's own makes
+        something else than LR frames.
     """
     degradation = parse_degradation(spec)
+    if isinstance(degradation, OwnDegradation):
+        return degrade_own(frames, degradation)
     make = degrade_bicubic if isinstance(degradation, BicubicDown) else degrade_gaussian
     return make(frames, **degradation.dump(without=["kind"]))
 
@@ -267,7 +272,45 @@ def _check_gaussian(
         raise ConfigError(f"rounding: expected rint or truncate, got {rounding!r}")
 
 
-# ---- both --------------------------------------------------------------------------------------
+# ---- the user's own ----------------------------------------------------------------------------
+
+
+def degrade_own(frames: np.ndarray, spec: OwnDegradation) -> np.ndarray:
+    """Let a function of the user's own make each LR frame.
+
+    Parameters
+    ----------
+    frames : np.ndarray
+        (T, H, W, C) uint8.
+    spec : OwnDegradation
+        Its ``kind`` names the function, which takes a frame (H, W, C) and, by name, ``scale`` and the further keys, and
+        returns the LR frame, (H / scale, W / scale, C) uint8. Clips are degraded in several threads.
+
+    Returns
+    -------
+    np.ndarray
+        (T, H / scale, W / scale, C) uint8.
+
+    Raises
+    ------
+    ConfigError
+        The function cannot be imported or does not take the keys.
+    DataError
+        The frames are none, or what the function returns is no LR frame.
+    """
+    function = import_function(spec.kind, "degradation.kind", spec.arguments(), positional=1)
+    lr = _empty_lr(frames, spec.scale)
+    for t, frame in enumerate(frames):
+        made = np.asarray(function(frame, **spec.arguments()))
+        if made.shape != lr.shape[1:] or made.dtype != np.uint8:
+            raise DataError(
+                f"degradation {spec.kind}: expected uint8 frames of {lr.shape[1:]}, got {made.dtype} {made.shape}"
+            )
+        lr[t] = made
+    return lr
+
+
+# ---- all ---------------------------------------------------------------------------------------
 
 
 def _is_whole(number: Any) -> bool:

@@ -1,82 +1,30 @@
 """Score restored data sets: one row of measures per frame, clip and crop."""
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rlsp.color import rgb_to_y
 from rlsp.columns import RUN, SCORES
+from rlsp.config.specs.metrics import MOTION, OwnMetric, unknown_inputs
 from rlsp.data.clips import open_clips, read_restored
 from rlsp.data.flow import open_flow
-from rlsp.data.images import read_png
 from rlsp.errors import ConfigError, DataError
+from rlsp.evaluation.inputs import ClipPair, Frame, inputs_of
 from rlsp.files import write_rows
-from rlsp.metrics.fidelity import WINDOW_TAPS, crop_border, mean_ssim, mse, psnr_from_mse, ssim_map
-from rlsp.metrics.flow import ClipFlow, grey, one_opencv_thread
-from rlsp.metrics.temporal import tof, warp_error
+from rlsp.metrics import METRICS
+from rlsp.metrics.fidelity import WINDOW_TAPS
+from rlsp.metrics.flow import ClipFlow, one_opencv_thread
+from rlsp.metrics.metric import Metric
+from rlsp.own_code import import_function
 
-METRICS = ("psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error")
 # frames scored by one task: few enough to share clips out evenly, many enough that reading the frame before
 # the first one costs little
 FRAMES_PER_TASK = 8
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One frame: its unrounded luma (H, W) float64, and (H, W, 3) uint8 RGB where there is any."""
-
-    luma: np.ndarray
-    rgb: np.ndarray | None
-
-    @cached_property
-    def grey(self) -> np.ndarray:
-        """Full-range uint8 picture for optical flow, (H, W)."""
-        return grey(self.luma)
-
-
-@dataclass(frozen=True)
-class ClipPair:
-    """A restored clip beside its ground truth; frames are read when asked for.
-
-    Attributes
-    ----------
-    name : str
-        Name of the clip.
-    truth : np.ndarray
-        (T, H, W, 3) uint8 RGB, a memory map.
-    rgb, y : list of Path or None
-        Restored pictures, RGB and grey luma; at least one of the two.
-    flow : ClipFlow or None
-        Flow of the truth; None where no metric needs it.
-    """
-
-    name: str
-    truth: np.ndarray
-    rgb: list[Path] | None
-    y: list[Path] | None
-    flow: ClipFlow | None
-
-    def read_truth(self, index: int) -> Picture:
-        """Frame of the ground truth."""
-        rgb = np.asarray(self.truth[index])
-        return Picture(rgb_to_y(rgb), rgb)
-
-    def read_restored(self, index: int) -> Picture:
-        """Restored frame; its luma is the `y` picture where there is one.
-
-        Raises
-        ------
-        DataError
-            A picture is missing, damaged, or has another size or number of channels than expected.
-        """
-        size = self.truth.shape[1:3]
-        rgb = _read_picture(self.rgb[index], (*size, 3)) if self.rgb else None
-        luma = _read_picture(self.y[index], size).astype(np.float64) if self.y else rgb_to_y(rgb)
-        return Picture(luma, rgb)
 
 
 def score_dataset(
@@ -88,14 +36,15 @@ def score_dataset(
     labels: Mapping[str, object],
     crops: Sequence[int],
     workers: int = 1,
-    metrics: Collection[str] = METRICS,
+    metrics: Sequence[Metric] = METRICS,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Compare the restored frames of a run on one data set with the ground truth, and write the table.
 
     Luma measures and tOF use the `y` pictures where there are any, else luma computed from `rgb`; the luma
-    of the truth is rounded for optical flow only. A cell is empty where there is nothing to measure: tof and
-    warp_error of frame 0, psnr_rgb without rgb pictures, tof of frames below 48 pixels, warp_error where
-    nothing is visible, and metrics not asked for. tof has its own border and is the same for every crop.
+    of the truth is rounded for optical flow only. A cell is empty where there is nothing to measure: measures of pairs
+    in frame 0, measures of clips in all frames but that, measures of RGB without rgb pictures, tof of frames below 48
+    pixels, warp_error where nothing is visible. tof has its own border and is the same for every crop.
 
     Parameters
     ----------
@@ -105,10 +54,11 @@ def score_dataset(
     clips_manifest : Path
         Manifest of the ground-truth clips, see :mod:`rlsp.data.clips`.
     flow_manifest : Path or None
-        Manifest of :func:`rlsp.data.flow.write_flow_dataset`; needed for warp_error only.
+        Manifest of :func:`rlsp.data.flow.write_flow_dataset`; needed only where a measure takes the true motion.
     table_path : Path
-        CSV to write: columns :data:`rlsp.columns.SCORES`, rows sorted by clip, frame, crop. Numbers in full precision;
-        the PSNR of identical frames is ``inf``. It appears under its name only when complete.
+        CSV to write: columns :data:`rlsp.columns.SCORES`, then those of the measures; rows sorted by clip, frame, crop.
+        Numbers in full precision; the PSNR of identical frames is ``inf``. It appears under its name only when
+        complete.
     labels : mapping
         One value for each name in :data:`rlsp.columns.RUN`, written as they are; run and dataset must be those of the
         restored manifest.
@@ -117,20 +67,24 @@ def score_dataset(
     workers : int
         Threads; the numbers do not depend on it. NumPy, SciPy, OpenCV and Pillow let go of the interpreter
         lock, so two threads take half the time, and unlike processes they need no importable main module.
-    metrics : collection of str
-        Those of :data:`METRICS` to compute; mse_y comes with psnr_y.
+    metrics : sequence of Metric
+        What to compute, in the order of the columns; mse_y comes with psnr_y.
+    own : mapping of str to mapping, optional
+        Further measures, of the user's own: plain forms of :class:`rlsp.config.specs.metrics.OwnMetric` by name.
 
     Raises
     ------
     ConfigError
-        Labels, crops, workers or metrics are not as described.
+        Labels, crops, workers or metrics are not as described, or a user's own cannot be imported.
     DataError
-        A clip, frame or file is missing, superfluous, damaged or of another size.
+        A clip, frame or file is missing, superfluous, damaged or of another size; or a measure is no finite number.
     """
+    metrics = (*metrics, *load_metrics(own or {}))
     _check_arguments(labels, crops, workers, metrics)
-    flow_manifest = Path(flow_manifest) if flow_manifest and "warp_error" in metrics else None
-    if "warp_error" in metrics and flow_manifest is None:
-        raise ConfigError("metrics: expected a flow manifest for warp_error, got none")
+    moving = [metric.name for metric in metrics if not MOTION.isdisjoint(metric.inputs)]
+    if moving and flow_manifest is None:
+        raise ConfigError(f"metrics: expected a flow manifest for {', '.join(moving)}, got none")
+    flow_manifest = Path(flow_manifest) if flow_manifest and moving else None
     clips = _pair_clips(Path(restored_manifest), Path(clips_manifest), flow_manifest, labels)
     crops = sorted(crops)
     for clip in clips:
@@ -142,12 +96,29 @@ def score_dataset(
     ]
     with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda task: score_frames(*task, crops=crops, metrics=metrics), tasks))
-    write_rows(Path(table_path), SCORES.names, [{**labels, **row} for part in parts for row in part])
+    columns = (*SCORES.names, *(metric.name for metric in metrics))
+    write_rows(Path(table_path), columns, [{**labels, **row} for part in parts for row in part])
+
+
+def load_metrics(own: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """Make the records of a user's own measures, their functions imported.
+
+    Raises
+    ------
+    ConfigError
+        One line with the key: a value is wrong, or the function cannot be imported or does not take its inputs.
+    """
+    metrics = []
+    for name, plain in own.items():
+        spec = OwnMetric.parse(plain, f"metrics.{name}")
+        function = import_function(spec.function, f"metrics.{name}.function", spec.inputs)
+        metrics.append(Metric.of_own(name, spec, function))
+    return metrics
 
 
 def score_frames(
-    clip: ClipPair, frames: range, *, crops: Sequence[int], metrics: Collection[str] = METRICS
-) -> list[dict]:
+    clip: ClipPair, frames: range, *, crops: Sequence[int], metrics: Sequence[Metric] = METRICS
+) -> list[dict[str, Any]]:
     """Score some frames of a clip, reading one after the other.
 
     Parameters
@@ -155,7 +126,7 @@ def score_frames(
     clip : ClipPair
         The clip.
     frames : range
-        Consecutive frames; the one before them is read too, for the temporal measures.
+        Consecutive frames; the one before them is read too, for measures of pairs.
     crops, metrics
         As for :func:`score_dataset`.
 
@@ -165,71 +136,61 @@ def score_frames(
         A row for each frame and crop: clip, frame, crop and those measures that there are.
     """
     rows = []
-    is_temporal = not {"tof", "warp_error"}.isdisjoint(metrics)
-    previous = None
-    if is_temporal and frames.start > 0:
-        previous = clip.read_truth(frames.start - 1), clip.read_restored(frames.start - 1)
+    has_pairs = any(metric.kind == "pair" for metric in metrics)
+    before = Frame(clip, frames.start - 1) if has_pairs and frames.start > 0 else None
     for index in frames:
-        truth, restored = clip.read_truth(index), clip.read_restored(index)
-        measures = {crop: _fidelity(truth, restored, crop, metrics) for crop in crops}
-        if "ssim_y" in metrics:
-            similarity = ssim_map(truth.luma, restored.luma)
-            for crop in crops:
-                measures[crop]["ssim_y"] = mean_ssim(similarity, crop=crop)
-        if previous is not None:
-            _add_temporal(measures, clip, index, previous, (truth, restored), metrics)
-        rows += [{"clip": clip.name, "frame": index, "crop": crop, **measures[crop]} for crop in crops]
-        previous = (truth, restored) if is_temporal else None
+        frame = Frame(clip, index)
+        cells: dict[int, dict[str, float]] = {crop: {} for crop in crops}
+        for metric in metrics:
+            if _is_measured(metric, frame, before):
+                _add_measure(cells, metric, frame, before)
+        rows += [{"clip": clip.name, "frame": index, "crop": crop, **cells[crop]} for crop in crops]
+        before = frame if has_pairs else None
     return rows
 
 
-def _fidelity(truth: Picture, restored: Picture, crop: int, metrics: Collection[str]) -> dict[str, float]:
-    measures = {}
-    if "psnr_y" in metrics:
-        measures["mse_y"] = mse(crop_border(truth.luma, crop), crop_border(restored.luma, crop))
-        measures["psnr_y"] = psnr_from_mse(measures["mse_y"])
-    if "psnr_rgb" in metrics and restored.rgb is not None:
-        measures["psnr_rgb"] = psnr_from_mse(
-            mse(crop_border(truth.rgb, crop), crop_border(restored.rgb, crop))
-        )
-    return measures
+def _is_measured(metric: Metric, frame: Frame, before: Frame | None) -> bool:
+    """Tell whether there is something to measure: a pair, the row of a clip's number, RGB."""
+    is_there = {"frame": True, "pair": before is not None, "clip": frame.index == 0}[metric.kind]
+    return is_there and (frame.clip.rgb is not None or "restored_rgb" not in metric.inputs)
 
 
-def _add_temporal(
-    measures: dict[int, dict[str, float]],
-    clip: ClipPair,
-    index: int,
-    previous: tuple[Picture, Picture],
-    current: tuple[Picture, Picture],
-    metrics: Collection[str],
+def _add_measure(
+    cells: dict[int, dict[str, float]], metric: Metric, frame: Frame, before: Frame | None
 ) -> None:
-    """Add the measures of the pair (index - 1, index), each (truth, restored), to those of each crop."""
-    (truth_before, restored_before), (truth, restored) = previous, current
-    if "tof" in metrics:
-        value = tof((truth_before.grey, truth.grey), (restored_before.grey, restored.grey))
-        for row in measures.values():
-            row["tof"] = value
-    if "warp_error" in metrics:
-        flow = {"backward": clip.flow.backward[index - 1], "visible": clip.flow.visible[index - 1]}
-        for crop, row in measures.items():
-            row["warp_error"] = warp_error(restored_before.luma, restored.luma, **flow, crop=crop)
+    """Compute a measure for each crop, or once where the crop makes no difference."""
+    value = math.nan
+    for number, (crop, row) in enumerate(cells.items()):
+        if metric.is_cropped or number == 0:
+            given = inputs_of(metric, frame, before, crop)
+            where = f"metric {metric.name}: clip {frame.clip.name}"
+            where += "" if metric.kind == "clip" else f", frame {frame.index}"
+            try:
+                value = metric.function(**given)
+            except Exception as error:
+                error.add_note(where)
+                raise
+            value = _checked(value, metric, where)
+            if metric.kind == "frame" and "mse" in given:
+                row["mse_y"] = given["mse"]
+        row[metric.name] = value
 
 
-def _read_picture(path: Path, expected: tuple[int, ...]) -> np.ndarray:
-    picture = read_png(path)
-    if picture.shape != expected:
-        raise DataError(
-            f"{path}: expected {_describe(expected)} like the truth, got {_describe(picture.shape)}"
-        )
-    return picture
-
-
-def _describe(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]} {'grey' if len(shape) == 2 else 'RGB'}"
+def _checked(value: Any, metric: Metric, where: str) -> float:
+    """Refuse what is no number; nan where the measure has no gaps; and infinity, but of PSNR."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        shape = getattr(value, "shape", None)
+        got = type(value).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+        raise DataError(f"{where}: expected a number, got {got}")
+    is_missing = math.isnan(value) and metric.has_gaps
+    is_equal = value == math.inf and metric.average == "psnr"
+    if not (math.isfinite(value) or is_missing or is_equal):
+        raise DataError(f"{where}: expected a finite number, got {float(value)}")
+    return float(value)
 
 
 def _check_arguments(
-    labels: Mapping[str, object], crops: Sequence[int], workers: int, metrics: Collection[str]
+    labels: Mapping[str, object], crops: Sequence[int], workers: int, metrics: Sequence[Metric]
 ) -> None:
     if set(labels) != set(RUN):
         raise ConfigError(f"labels: expected {', '.join(RUN)}, got {', '.join(map(str, labels))}")
@@ -238,11 +199,12 @@ def _check_arguments(
         raise ConfigError(f"crops: expected different whole numbers from 0 on, got {list(crops)}")
     if workers < 1:
         raise ConfigError(f"workers: expected at least 1, got {workers}")
-    unknown = [metric for metric in metrics if metric not in METRICS]
-    if unknown:
-        raise ConfigError(
-            f"metrics: expected some of {', '.join(METRICS)}, got {', '.join(map(str, unknown))}"
-        )
+    names = [*SCORES.names, *(metric.name for metric in metrics)]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"metrics: expected different names, got {', '.join(doubled)} twice")
+    for metric in metrics:
+        if unknown := unknown_inputs(metric.kind, metric.inputs):
+            raise ConfigError(f"metrics.{metric.name}.inputs: {unknown}")
 
 
 def _check_crop_fits(clip: ClipPair, crop: int) -> None:

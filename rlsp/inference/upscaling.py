@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from rlsp.config.runs import RELEASED
-from rlsp.config.specs.degradations import Gaussian, parse_degradation
+from rlsp.config.specs.degradations import BicubicDown, Gaussian, parse_degradation
 from rlsp.config.study_files import read_config
 from rlsp.data.degradation import phase as phase_of
 from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
@@ -190,13 +190,16 @@ def expectation(degradation: dict[str, Any]) -> str:
         Resolved degradation that the weights were trained for.
     """
     spec = parse_degradation(degradation)
-    if not isinstance(spec, Gaussian):
+    if isinstance(spec, BicubicDown):
         return "expects bicubically reduced frames; ordinary video fits"
     # the centre of LR pixel 0 is at HR (scale - 1) / 2 in ordinary video
     shift = (spec.scale - 1) / 2 - spec.first_pixel
     where = "up and left" if shift > 0 else "down and right"
-    return (
-        f"expects frames blurred with sigma {spec.sigma:g} and sampled at phase "
-        f"{spec.phase}; ordinary video is sharper than that: the result is over-sharpened"
-        + (f" and shifted by {abs(shift):g} output pixels {where}" if shift else "")
+    if isinstance(spec, Gaussian):
+        made = f"blurred with sigma {spec.sigma:g}"
+        effect = "sharper than that: the result is over-sharpened"
+    else:
+        made, effect = f"made by {spec.kind}", "made in another way: the result may be poor"
+    return f"expects frames {made} and sampled at phase {spec.first_pixel:g}; ordinary video is {effect}" + (
+        f" and shifted by {abs(shift):g} output pixels {where}" if shift else ""
     )

@@ -83,11 +83,16 @@ def psnr(reference: np.ndarray, restored: np.ndarray, *, data_range: float = 255
     return psnr_from_mse(mse(reference, restored), data_range=data_range)
 
 
-def psnr_from_mse(error: float, *, data_range: float = 255.0) -> float:
+def psnr_rgb(reference_rgb: np.ndarray, restored_rgb: np.ndarray) -> float:
+    """PSNR in dB over the three channels of two `(H, W, 3)` RGB frames together, see :func:`psnr`."""
+    return psnr(reference_rgb, restored_rgb)
+
+
+def psnr_from_mse(mse: float, *, data_range: float = 255.0) -> float:
     """PSNR in dB of a mean squared error in squared grey levels; infinite for 0."""
-    if error == 0:
+    if mse == 0:
         return math.inf
-    return 10 * math.log10(data_range**2 / error)
+    return 10 * math.log10(data_range**2 / mse)
 
 
 def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float = 255.0) -> float:
@@ -161,7 +166,7 @@ def _check_same_shape(reference: np.ndarray, restored: np.ndarray) -> None:
         raise DataError(f"restored frame: expected {reference.shape} like the truth, got {restored.shape}")
 
 
-LUMA, RGB = ("reference", "restored"), ("reference_rgb", "restored_rgb")
-PSNR_Y = Metric("psnr_y", "PSNR-Y", "dB", "frame", LUMA, "higher", 2, psnr, average="psnr")
-PSNR_RGB = Metric("psnr_rgb", "PSNR-RGB", "dB", "frame", RGB, "higher", 2, psnr, average="psnr")
-SSIM_Y = Metric("ssim_y", "SSIM-Y", "", "frame", LUMA, "higher", 4, ssim)
+RGB = ("reference_rgb", "restored_rgb")
+PSNR_Y = Metric("psnr_y", "PSNR-Y", "dB", "frame", ("mse",), "higher", 2, psnr_from_mse, average="psnr")
+PSNR_RGB = Metric("psnr_rgb", "PSNR-RGB", "dB", "frame", RGB, "higher", 2, psnr_rgb, average="psnr")
+SSIM_Y = Metric("ssim_y", "SSIM-Y", "", "frame", ("similarity", "crop"), "higher", 4, mean_ssim)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-Kind = Literal["frame", "pair", "clip"]
+from rlsp.config.specs.metrics import CROPPED, Kind, OwnMetric
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Metric:
     kind : "frame", "pair" or "clip"
         Whether it has a value for each frame, for each frame and the one before it, or for a whole clip.
     inputs : tuple of str
-        What `function` takes, of :data:`rlsp.evaluation.scoring.INPUTS`.
+        What `function` takes, of :data:`rlsp.config.specs.metrics.INPUTS`.
     better : "higher" or "lower"
         Which of two values is better.
     decimals : int
         Decimals in tables.
-    function : callable
-        Takes `inputs` by name, returns a float; nan where there is nothing to measure.
+    function : callable or None
+        Takes `inputs` by name, returns a number; None of a measure of the user's own where nothing is scored.
     average : "mean" or "psnr"
         How the values of a clip become one: their mean, or under a protocol that averages over the video the PSNR of
         the mean squared error.
@@ -38,6 +38,8 @@ class Metric:
         What tables multiply it with.
     note : str
         What a caption has to say of it.
+    has_gaps : bool
+        Whether it may be nan, where there is nothing to measure.
     """
 
     name: str
@@ -47,11 +49,29 @@ class Metric:
     inputs: tuple[str, ...]
     better: Literal["higher", "lower"]
     decimals: int
-    function: Callable[..., Any]
+    function: Callable[..., Any] | None
     average: Literal["mean", "psnr"] = "mean"
     trim: tuple[int, int] | None = None
     factor: float = 1.0
     note: str = ""
+    has_gaps: bool = False
+
+    @classmethod
+    def of_own(cls, name: str, spec: OwnMetric, function: Callable[..., Any] | None = None) -> Self:
+        """Make the record of a measure of the user's own; captions name pairs and clips by their notes alone."""
+        label, note = spec.label or name, spec.note
+        if spec.kind != "frame":
+            trim = "trim {}+{}".format(*spec.trim) if spec.trim else ""
+            told = "; ".join(filter(None, [note, trim]))
+            note = f"{label}: {told}" if told else ""
+        given: dict[str, Any] = {"name": name, "label": label, "note": note, "function": function}
+        fields = {key: getattr(spec, key) for key in OwnMetric.model_fields if key not in given}
+        return cls(**given, **fields)
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether its value depends on the crop."""
+        return not CROPPED.isdisjoint(self.inputs)
 
     @property
     def short(self) -> str:

@@ -18,7 +18,7 @@ TOF_BORDERS = 16
 LUMA_SPAN = 219
 
 
-def tof(reference: Sequence[np.ndarray], restored: Sequence[np.ndarray]) -> float:
+def tof(reference_grey: Sequence[np.ndarray], restored_grey: Sequence[np.ndarray]) -> float:
     """How far the motion of a restored clip is from the true motion (tOF), in pixels.
 
     The length of the difference between the Farneback flows (frame t - 1 to t) of true and restored frames,
@@ -27,7 +27,7 @@ def tof(reference: Sequence[np.ndarray], restored: Sequence[np.ndarray]) -> floa
 
     Parameters
     ----------
-    reference, restored : sequence of two np.ndarray
+    reference_grey, restored_grey : sequence of two np.ndarray
         Frames t - 1 and t, each (H, W) uint8 grey.
 
     Returns
@@ -46,14 +46,14 @@ def tof(reference: Sequence[np.ndarray], restored: Sequence[np.ndarray]) -> floa
     generation. ACM Transactions on Graphics 39 (2020), https://doi.org/10.1145/3386569.3392457; details are
     those of metrics.py in its released code, where a comment says L1 norm and the code computes the L2 norm.
     """
-    shape = reference[0].shape
-    for frame in (*reference, *restored):
+    shape = reference_grey[0].shape
+    for frame in (*reference_grey, *restored_grey):
         if frame.shape != shape or frame.ndim != 2 or frame.dtype != np.uint8:
             raise DataError(f"tOF: expected grey uint8 frames of {shape}, got {frame.dtype} {frame.shape}")
     rows, columns = (_middle(size) for size in shape)
     if rows is None or columns is None:
         return math.nan
-    difference = farneback(*reference) - farneback(*restored)
+    difference = farneback(*reference_grey) - farneback(*restored_grey)
     return float(np.mean(np.linalg.norm(difference[rows, columns], axis=-1)))
 
 
@@ -150,6 +150,7 @@ def _inner(visible: np.ndarray, crop: int) -> np.ndarray:
 TOF = Metric(
     "tof", "tOF", "pixels", "pair", ("reference_grey", "restored_grey"), "lower", 3, tof, trim=(3, 2),
     note="tOF: difference of the Farneback flows of restored and true luma, crop and trim of TecoGAN's metrics.py",
+    has_gaps=True,
 )  # fmt: skip
 # The mean over all pairs of a clip (Lai et al. 2018, evaluate_WarpError.py); the first frame has no pair.
 WARP_ERROR = Metric(
@@ -157,4 +158,5 @@ WARP_ERROR = Metric(
     warp_error, trim=(1, 0), factor=1000,
     note="Warping error: mean squared change of the luma, in [0, 1], along the true motion, where it is visible in "
     "both frames, over all pairs; blurred clips change little, which it takes for consistency",
+    has_gaps=True,
 )  # fmt: skip

@@ -1,12 +1,12 @@
 """Video super-resolution methods, one file each, built from their catalogue entry."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from rlsp.config.specs.models import BUILT, Model, parse_model
 from rlsp.errors import ConfigError
 from rlsp.models.base import VideoModel
+from rlsp.own_code import import_own
 
 
 def build_model(spec: Mapping[str, Any] | Model) -> VideoModel:
@@ -29,11 +29,7 @@ def build_model(spec: Mapping[str, Any] | Model) -> VideoModel:
         raise ConfigError(f"arch: expected one of {', '.join(BUILT)} or package.module:Class, got {arch!r}")
     model = parse_model(spec)
     location = model.location
-    module, _, name = location.partition(":")
-    try:
-        architecture = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"arch: cannot import {location} ({error})") from error
+    architecture = import_own(location, "arch")
     if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
         raise ConfigError(f"arch: expected a sub-class of rlsp.models.base.VideoModel, got {location}")
     try:

@@ -122,9 +122,12 @@ def crops_text(recipe: Recipe) -> str:
 
 
 def degradation_text(name: str, facts: Facts) -> str:
-    """Return a degradation's name, with its scale, sigma and phase where the study tells them."""
+    """Return a degradation's name, with its scale, sigma, phase and own arguments where the study tells them."""
     spec = facts.degradations.get(name)
-    told = [f"{key} {getattr(spec, key):g}" for key in ("scale", "sigma", "phase") if hasattr(spec, key)]
+    told = [
+        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
+        for key, value in (spec.told.items() if spec else ())
+    ]
     return f"{name} ({', '.join(told)})" if told else str(name)
 
 

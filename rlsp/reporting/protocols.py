@@ -39,12 +39,11 @@ def protocol_label(protocol: Protocol) -> str:
 
 
 def metric_label(metric: Metric, protocol: Protocol) -> str:
-    """Return what a measure beside a protocol's PSNR is: its crop and trim, and that frames are averaged.
-
-    Measures of pairs and clips with a trim of their own say what that is in their note.
-    """
-    first, last = protocol.trim
-    return f"{metric.label}, crop {protocol.crop}, trim {first}+{last}, frame"
+    """Return what a measure of frames beside a protocol's PSNR is: crop, trim, that frames are averaged, its note."""
+    first, last = protocol.trim if metric.trim is None else metric.trim
+    crop = f"crop {protocol.crop}" if metric.is_cropped else "whole frame"
+    note = f" ({metric.note})" if metric.note else ""
+    return f"{metric.label}, {crop}, trim {first}+{last}, frame{note}"
 
 
 def mse_of_psnr(psnr: pd.Series | np.ndarray) -> pd.Series | np.ndarray:

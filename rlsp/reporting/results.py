@@ -132,8 +132,9 @@ class Results:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Measures that a study may have."""
-        return METRICS
+        """Measures that a study may have: those that ship, then its own."""
+        own = self.facts.metrics.items()
+        return (*METRICS, *(Metric.of_own(name, spec) for name, spec in own))
 
     @cached_property
     def device(self) -> str:

@@ -2,10 +2,11 @@ import pandas as pd
 import pytest
 
 from rlsp import columns
-from rlsp.columns import TRAINING, TRAINING_LOG, Table, joined, read_table
+from rlsp.columns import SCORES, TRAINING, TRAINING_LOG, Columns, joined, read_table
 from rlsp.errors import DataError
+from rlsp.metrics import METRICS
 
-TABLES = {name: value for name, value in vars(columns).items() if isinstance(value, Table)}
+TABLES = {name: value for name, value in vars(columns).items() if isinstance(value, Columns)}
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -36,11 +37,19 @@ def test_names_stay_text_and_seeds_whole(tmp_path):
 
 def test_a_column_that_is_not_declared_is_no_part_of_a_table():
     with pytest.raises(KeyError, match="undeclared columns speed"):
-        Table(("model", "speed"))
+        Columns(("model", "speed"))
 
 
-def test_every_declared_column_is_in_some_table():
-    assert set(columns.COLUMNS) == {name for table in TABLES.values() for name in table.names}
+def test_scores_may_have_columns_of_measures_and_other_tables_may_not(tmp_path):
+    table = SCORES.empty().assign(sharpness=[]).reindex([0])
+    assert "sharpness" in joined([table], SCORES).columns
+    table = TRAINING.empty().assign(sharpness=[]).reindex([0])
+    assert list(joined([table], TRAINING).columns) == list(TRAINING.names)
+
+
+def test_every_declared_column_is_in_some_table_or_a_measure():
+    in_tables = {name for table in TABLES.values() for name in table.names}
+    assert in_tables <= set(columns.COLUMNS) <= in_tables | {metric.name for metric in METRICS}
     kinds = {columns.TEXT, columns.WHOLE, columns.NUMBER, columns.FLAG}
     assert {kind for kind, _ in columns.COLUMNS.values()} == kinds
     assert pd.Index([*columns.COLUMNS, *columns.SUMMARY_TEXTS]).is_unique

@@ -4,9 +4,10 @@ import json
 import pytest
 import yaml
 
-from rlsp.config.keys import json_schema
+from rlsp.config.keys import json_schema, list_keys
 from rlsp.config.resources import gpus, places, training_gpus, training_threads
 from rlsp.config.specs.datasets import parse_dataset
+from rlsp.config.specs.facts import Facts
 from rlsp.config.specs.models import parse_model
 from rlsp.config.specs.study import StudySpec
 from rlsp.config.study import Study
@@ -14,6 +15,8 @@ from rlsp.config.study_files import CATALOGUE, check_owner, read_config, record_
 from rlsp.errors import ConfigError
 from rlsp.files import state_of_folders
 from rlsp.shipped import ROOT
+
+OWN_METRIC = {"function": "mine:sharpness", "kind": "frame", "inputs": ["restored"], "better": "higher"}
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def changed(config, path, value):
         (
             ["degradations", "gaussian", "kind"],
             "gausian",
-            "degradations.gaussian.kind: expected one of bicubic, gaussian",
+            "degradations.gaussian.kind: expected one of bicubic, gaussian, package.module:function, got 'gausian'",
         ),
         (["degradations", "gaussian", "rounding"], 1, "rounding: expected one of rint, truncate, got 1"),
         (["downloads", "city", "sha256"], "00", "downloads.city.sha256: text '00' does not fit"),
@@ -146,6 +149,72 @@ def changed(config, path, value):
         (["datasets", "reds4", "clips"], ["0000000-9999999"], "reds4.clips: expected at most 100000 clips"),
         (["protocols", "crop8-all-frame", "trim"], [1], "protocols.crop8-all-frame.trim: expected"),
         (["protocols", "crop8-all-frame", "chanel"], "y", "chanel: unknown key; did you mean channel"),
+        (["protocols", "crop8-all-frame", "channel"], "yuv", "channel: expected one of y, rgb, got 'yuv'"),
+        (
+            ["protocols", "crop8-all-frame", "average"],
+            "mean",
+            "average: expected one of frame, video, got 'mean'",
+        ),
+        (["protocols", "crop8-all-frame", "trim"], [-1, 0], "trim.0: expected a minimum of 0, got -1"),
+        (["protocols", "crop8-all-frame", "crop"], 1.5, "crop: expected integer, got 1.5"),
+        (["models", "own"], {}, "^models.own.arch: missing$"),
+        (["degradations", "own"], {"sigma": 1}, "^degradations.own.kind: missing"),
+        (
+            ["degradations", "own"],
+            {"kind": ["gaussian"]},
+            "degradations.own.kind: expected one of bicubic, gaussian",
+        ),
+        (["degradations", "own"], {"kind": "a:b"}, "degradations.own.first_pixel: missing"),
+        (["degradations", "own"], {"kind": "a b:c", "first_pixel": 0}, "own.kind: text 'a b:c' does not fit"),
+        (
+            ["degradations", "own"],
+            {"kind": "a:b", "first_pixel": 4.5},
+            "degradations.own.first_pixel: expected below the scale 4, got 4.5",
+        ),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"function": "mine"}},
+            "metrics.own.function: text 'mine' does not fit",
+        ),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"kind": "frames"}},
+            "metrics.own.kind: expected one of frame, pair, clip",
+        ),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"inputs": ["reference", "truth"]}},
+            "metrics.own.inputs.1: expected one of reference, .*, got 'truth'",
+        ),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"inputs": ["previous", "reference"]}},
+            "metrics.own.inputs: expected inputs of a frame: reference, .*; got previous",
+        ),
+        (["metrics"], {"own": OWN_METRIC | {"inputs": []}}, "metrics.own.inputs: expected at least 1"),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"better": "less"}},
+            "metrics.own.better: expected one of higher, lower",
+        ),
+        (["metrics"], {"own": {}}, "metrics.own.(better|function): missing"),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"decimal": 2}},
+            "own.decimal: unknown key; did you mean decimals",
+        ),
+        (
+            ["metrics"],
+            {"own": OWN_METRIC | {"factor": 0}},
+            "metrics.own.factor: expected more than the minimum 0",
+        ),
+        (["metrics"], {"Own": OWN_METRIC}, "metrics: name 'Own' does not fit .* lower-case letter, then"),
+        (["metrics"], {"own-metric": OWN_METRIC}, "metrics: name 'own-metric' does not fit"),
+        (["metrics"], {"tof": OWN_METRIC}, "metrics.tof: expected another name, that of a column is taken"),
+        (["metrics"], {"frame": OWN_METRIC}, "metrics.frame: expected another name"),
+        (["metrics"], {"ssim": OWN_METRIC}, "metrics.ssim: expected another name"),
+        (["metrics"], {"own_std": OWN_METRIC}, "metrics.own_std: expected another name"),
+        (["metrics"], {"own": OWN_METRIC, "own_y": OWN_METRIC}, "metrics.own_y: expected another name"),
         (["runs", 0, "models"], [], "runs.0.models: expected at least 1 entries"),
         (
             ["runs", 1],
@@ -480,6 +549,35 @@ def test_keys_that_were_added_are_left_out_while_they_have_their_default(demo):
     assert Study(explicit).training_folder(run) != Study(demo).training_folder(run)
 
 
+def test_measures_of_the_users_own_are_params_of_scores_as_far_as_they_decide_them(demo):
+    study = Study(demo | {"metrics": {"own": OWN_METRIC | {"label": "sharpness", "decimals": 1}}})
+    assert study.own_metrics() == {"own": OWN_METRIC}
+    assert list(study.own_metrics()["own"]) == ["function", "kind", "inputs", "better"]
+    assert study.code_of_metrics() == ["mine"]
+    told = Facts.read(study.facts()).metrics["own"]
+    assert (told.label, told.decimals, told.trim) == ("sharpness", 1, None)
+
+
+def test_a_study_without_measures_of_its_own_is_as_before(demo):
+    study = Study(demo)
+    assert "metrics" not in study.spec.dump() and "metrics" not in study.facts()
+    assert study.own_metrics() == {} and study.code_of_metrics() == []
+    assert study.code_of_degradation("gaussian") == []
+
+
+def test_a_degradation_of_the_users_own_is_resolved_with_its_arguments(demo):
+    own = {"kind": "mine.blur:blur", "strength": 3, "first_pixel": 1.5, "shape": "disc"}
+    study = Study(changed(demo, ["degradations", "own"], own))
+    expected = {"kind": "mine.blur:blur", "first_pixel": 1.5, "scale": 4, "shape": "disc", "strength": 3}
+    turned = Study(changed(demo, ["degradations", "own"], dict(reversed(own.items()))))
+    for of in (study, turned):
+        assert repr(of.degradation("own").dump()) == repr(expected)
+    assert study.degradation("own").arguments() == {"scale": 4, "shape": "disc", "strength": 3}
+    assert study.code_of_degradation("own") == ["mine.blur"]
+    stronger = Study(changed(demo, ["degradations", "own"], own | {"strength": 4}))
+    assert stronger.degradation_folders["own"] != study.degradation_folders["own"]
+
+
 def test_numbers_are_kept_as_they_are_written(demo):
     """Hashes are made of their text: 255 and 255.0 are the same number in two folders."""
     assert repr(StudySpec.read(demo).recipes["paper"].dump()["input_range"]) == "255"
@@ -529,14 +627,23 @@ def test_the_schema_for_editors_is_that_of_the_specs():
     for file in (*STUDY_FILES, CATALOGUE):
         assert file.read_text().startswith("# yaml-language-server: $schema=study.schema.json\n")
         config = {"study": "any"} | yaml.safe_load(file.read_text())
+        own = {"own": {"kind": "a:b", "first_pixel": 0, "x": 1}}
+        config |= {"metrics": {"own": OWN_METRIC}, "degradations": config.get("degradations", {}) | own}
         assert not list(check.iter_errors(config))
     for path, value in (
         (["reicpes"], {}),
         (["models", "rlsp-3-16", "filters"], "16"),
         (["runs", 0, "seed"], 1),
+        (["metrics"], {"own": OWN_METRIC | {"kind": "frames"}}),
+        (["degradations"], {"own": {"kind": "lanczos", "first_pixel": 0}}),
     ):
         wrong = changed(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), path, value)
         assert list(check.iter_errors(wrong)), path
+
+
+def test_every_key_is_explained():
+    """`rlsp keys` writes it."""
+    assert (ROOT / "config" / "README.md").read_text().rstrip().endswith(list_keys().rstrip())
 
 
 @pytest.mark.parametrize("data", [{"source": "floder"}, {"source": ["folder"]}, {}])

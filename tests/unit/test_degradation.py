@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from made_degradations import BICUBIC
+from made_metrics import BLOCK_MEAN
 from scipy.ndimage import gaussian_filter
 
 from rlsp.data.clips import open_clips, read_manifest, write_clip
@@ -193,14 +194,19 @@ def test_impulse_gives_the_gaussian_kernel():
 # ---- both ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", [BICUBIC, {**BICUBIC, "boundary": "replicate"}, GAUSSIAN])
+@pytest.mark.parametrize(
+    "spec", [BICUBIC, {**BICUBIC, "boundary": "replicate"}, GAUSSIAN, {**BLOCK_MEAN, "darker": 0}]
+)
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
 def test_flat_frames_stay_flat(spec, level):
     clip = np.full((1, 8, 12, 3), level, np.uint8)
     np.testing.assert_array_equal(degrade(clip, spec), np.full((1, 2, 3, 3), level))
 
 
-@pytest.mark.parametrize("spec", [BICUBIC, GAUSSIAN, {**GAUSSIAN, "phase": 2}, {**GAUSSIAN, "phase": 3}])
+@pytest.mark.parametrize(
+    "spec",
+    [BICUBIC, GAUSSIAN, {**GAUSSIAN, "phase": 2}, {**GAUSSIAN, "phase": 3}, {**BLOCK_MEAN, "darker": 0}],
+)
 @pytest.mark.parametrize("axis", [1, 2])
 def test_phase_is_where_a_ramp_is_sampled(spec, axis):
     ramp = np.arange(4, 4 + 64, dtype=np.uint8) * 2
@@ -214,11 +220,13 @@ def test_phase_of_each_kind():
     assert phase(BICUBIC) == 1.5
     assert phase({**BICUBIC, "scale": 2}) == 0.5
     assert phase({**GAUSSIAN, "phase": 2}) == 2.0
+    # as it is told: the function, which need not be there, is not asked
+    assert phase({"kind": "no.such.module:function", "first_pixel": 0.5, "scale": 4}) == 0.5
 
 
 def test_frames_and_channels_do_not_mix():
     clip = random_clip((3, 8, 8, 3))
-    for spec in (BICUBIC, GAUSSIAN):
+    for spec in (BICUBIC, GAUSSIAN, BLOCK_MEAN):
         together = degrade(clip, spec)
         for t in range(3):
             np.testing.assert_array_equal(together[t : t + 1], degrade(clip[t : t + 1], spec))
@@ -228,7 +236,7 @@ def test_frames_and_channels_do_not_mix():
                 )
 
 
-@pytest.mark.parametrize("spec", [BICUBIC, GAUSSIAN])
+@pytest.mark.parametrize("spec", [BICUBIC, GAUSSIAN, BLOCK_MEAN])
 @pytest.mark.parametrize(
     ("clip", "message"),
     [
@@ -247,7 +255,10 @@ def test_wrong_frames_are_refused(spec, clip, message):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({**BICUBIC, "kind": "lanczos"}, "kind: expected one of bicubic, gaussian, got 'lanczos'"),
+        (
+            {**BICUBIC, "kind": "lanczos"},
+            "kind: expected one of bicubic, gaussian, package.module:function, got 'lanczos'",
+        ),
         ({**BICUBIC, "sigma": 1.5}, "degradation.sigma: unknown key; expected one of kind, boundary"),
         (
             {"kind": "gaussian", "scale": 4},
@@ -274,6 +285,61 @@ def test_wrong_specs_are_refused(spec, message):
         degrade(random_clip(), spec)
 
 
+# ---- the user's own ------------------------------------------------------------------------------
+
+
+def test_a_function_of_the_users_own_makes_each_frame_and_is_given_its_keys():
+    clip = np.full((2, 8, 12, 3), 100, np.uint8)
+    clip[1, :4, :4] = 7
+    lr = degrade(clip, BLOCK_MEAN)
+    assert (lr.shape, lr.dtype) == ((2, 2, 3, 3), np.uint8)
+    assert (lr[0] == 98).all() and (lr[1, 0, 0] == 5).all() and (lr[1, 1:] == 98).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"kind": "no_such_module:blur"}, ConfigError, "degradation.kind: cannot import no_such_module:blur"),
+        ({"kind": "made_metrics:blur"}, ConfigError, "degradation.kind: cannot import made_metrics:blur"),
+        (
+            {"kind": "made_metrics:NO_FUNCTION"},
+            ConfigError,
+            "degradation.kind: expected a function, got made_metrics:NO_FUNCTION of type int",
+        ),
+        ({"darkr": 1}, ConfigError, "degradation.kind: made_metrics:block_mean: .*unexpected.*'darkr'"),
+        ({"kind": "a b:c"}, ConfigError, "degradation.kind: text 'a b:c' does not fit"),
+        ({"first_pixel": -1}, ConfigError, "degradation.first_pixel: expected a minimum of 0, got -1"),
+    ],
+)
+def test_an_own_function_that_cannot_be_called_is_told_in_one_line(changes, error, message):
+    with pytest.raises(error, match=message) as caught:
+        degrade(random_clip(), {**BLOCK_MEAN, **changes})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["first_pixel", "scale"])
+def test_an_own_degradation_without_its_phase_or_scale_is_refused(key):
+    spec = {name: value for name, value in BLOCK_MEAN.items() if name != key}
+    with pytest.raises(ConfigError, match=f"{key}"):
+        degrade(random_clip(), spec)
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (np.zeros((2, 3, 3)), r"float64 \(2, 3, 3\)"),
+        (np.zeros((2, 3), np.uint8), r"uint8 \(2, 3\)"),
+        (np.zeros((8, 12, 3), np.uint8), r"uint8 \(8, 12, 3\)"),
+        (None, r"object \(\)"),
+    ],
+)
+def test_what_is_no_lr_frame_is_refused_by_the_name_of_its_function(monkeypatch, made, got):
+    monkeypatch.setattr("made_metrics.block_mean", lambda frame, scale, darker: made)
+    message = rf"degradation made_metrics:block_mean: expected uint8 frames of \(2, 3, 3\), got {got}"
+    with pytest.raises(DataError, match=message):
+        degrade(random_clip(), BLOCK_MEAN)
+
+
 # ---- data sets -----------------------------------------------------------------------------------
 
 
@@ -289,7 +355,7 @@ def manifest_path(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("spec", [BICUBIC, GAUSSIAN], ids=["bicubic", "gaussian"])
+@pytest.mark.parametrize("spec", [BICUBIC, GAUSSIAN, BLOCK_MEAN], ids=["bicubic", "gaussian", "own"])
 def test_degrade_dataset(manifest_path, tmp_path, spec, workers):
     lr_manifest_path = tmp_path / "lr" / "manifest.json"
     degrade_dataset(manifest_path, spec, lr_manifest_path, workers=workers)

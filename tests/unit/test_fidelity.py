@@ -5,7 +5,7 @@ import pytest
 
 from rlsp.color import rgb_to_y
 from rlsp.errors import DataError
-from rlsp.metrics.fidelity import crop_border, mean_ssim, mse, psnr, psnr_from_mse, ssim, ssim_map
+from rlsp.metrics.fidelity import crop_border, mean_ssim, mse, psnr, psnr_from_mse, psnr_rgb, ssim, ssim_map
 
 pytestmark = pytest.mark.numerical
 
@@ -66,6 +66,7 @@ def test_psnr_rgb_pools_the_channels():
     restored = reference.copy()
     restored[..., 1] = 3
     assert mse(reference, restored) == pytest.approx(3)
+    assert psnr_rgb(reference, restored) == psnr_from_mse(3.0)
 
 
 def test_psnr_of_luma_takes_bt601_studio_range():

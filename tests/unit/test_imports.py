@@ -9,9 +9,9 @@ from rlsp.shipped import ROOT
 
 # Lowest first.
 PARTS = (
-    "errors", "shipped", "color", "files", "columns", "clock", "processors", "devices", "provenance", "config",
-    "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning", "reporting",
-    "jobs", "starting", "arguments", "cli",
+    "errors", "shipped", "own_code", "color", "files", "columns", "clock", "processors", "devices", "provenance",
+    "config", "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning",
+    "reporting", "jobs", "starting", "arguments", "cli",
 )  # fmt: skip
 # At import.
 WITHOUT_TORCH = (

@@ -4,14 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlsp.config.specs.metrics import OwnMetric
+from rlsp.config.specs.protocols import Protocol
 from rlsp.errors import ConfigError, DataError
+from rlsp.metrics import METRICS
+from rlsp.metrics.fidelity import SSIM_Y
+from rlsp.metrics.metric import Metric
 from rlsp.reporting.protocols import (
     apply_protocol,
     leave_one_clip_out,
     mean_over_clips,
+    measured,
+    metric_label,
     mse_of_psnr,
     protocol_label,
-    ssim_label,
     variant_labels,
 )
 
@@ -22,7 +28,13 @@ LABELS = {
 
 
 def protocol(**changes):
-    return {"channel": "y", "crop": 8, "trim": [0, 0], "average": "frame"} | changes
+    return Protocol(**{"channel": "y", "crop": 8, "trim": (0, 0), "average": "frame"} | changes)
+
+
+def own(kind="frame", **changes):
+    """Make the record of a measure of the user's own, the luma error ``error``."""
+    spec = {"function": "a:b", "kind": kind, "inputs": ["reference", "restored"], "better": "lower"}
+    return Metric.of_own("error", OwnMetric.parse(spec | changes))
 
 
 def rows(mse_y, *, clip="one", crop=8, rgb_offset=-1.0, **labels):
@@ -101,6 +113,8 @@ def test_identical_frames_are_infinite():
 def test_runs_without_rgb_pictures_have_no_rgb_value_and_half_a_clip_is_an_error():
     scores = rows([1, 1]).assign(psnr_rgb=np.nan)
     assert math.isnan(apply_protocol(scores, protocol(channel="rgb"))["psnr"].item())
+    without = apply_protocol(scores.drop(columns="psnr_rgb"), protocol(channel="rgb"))
+    assert math.isnan(without["psnr"].item())
     scores.loc[0, "psnr_rgb"] = 40.0
     with pytest.raises(DataError, match=r"a: set/one: psnr_rgb: .* 1 are empty"):
         apply_protocol(scores, protocol(channel="rgb"))
@@ -118,7 +132,7 @@ def test_runs_without_seed_or_recipe_are_kept():
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (rows([1, 1]).drop(columns="psnr_rgb"), "missing columns psnr_rgb"),
+        (rows([1, 1]).drop(columns="psnr_y"), "missing columns psnr_y"),
         (pd.concat([rows([1]), rows([1], study="other", run="b")]), "expected one study, got made, other"),
         (
             pd.concat([rows([1, 1]), rows([1, 1])]),
@@ -141,27 +155,39 @@ def test_a_trim_that_leaves_nothing_is_refused(trim):
         apply_protocol(rows([1, 1]), protocol(trim=trim))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"channel": "yuv"}, "channel: expected 'y' or 'rgb', got 'yuv'"),
-        ({"average": "mean"}, "average: expected 'frame' or 'video', got 'mean'"),
-        ({"trim": [2]}, r"trim: two of them, got crop: 8, trim: \[2\]"),
-        ({"trim": [-1, 0]}, "trim"),
-        ({"crop": 1.5}, "crop"),
-        ({"window": 11}, "expected the keys .* got .*window"),
-    ],
-)
-def test_wrong_protocols_are_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        protocol_label(protocol(**changes))
-
-
 def test_labels_name_everything():
     paper = protocol(trim=[2, 2], average="video")
     assert protocol_label(paper) == "PSNR-Y, crop 8, trim 2+2, video"
     assert protocol_label(protocol(channel="rgb", crop=0)) == "PSNR-RGB, crop 0, trim 0+0, frame"
-    assert ssim_label(paper) == "SSIM-Y, crop 8, trim 2+2, frame"
+    assert metric_label(SSIM_Y, paper) == "SSIM-Y, crop 8, trim 2+2, frame"
+    told = own(label="error", trim=[1, 0], note="mean absolute error of the luma")
+    assert metric_label(told, paper) == "error, crop 8, trim 1+0, frame (mean absolute error of the luma)"
+    assert metric_label(own(inputs=["restored_grey"]), paper) == "error, whole frame, trim 2+2, frame"
+
+
+def test_measures_of_the_users_own_are_averaged_by_their_kind():
+    scores = rows([1] * 5).assign(error=[9.0, 1, 2, 3, 9])
+    trimmed = protocol(trim=(1, 1))
+
+    def average(metric, of=scores):
+        return apply_protocol(of, trimmed, [*METRICS, metric])["error"].item()
+
+    assert average(own()) == pytest.approx(2)  # the trim of the protocol
+    assert average(own(trim=[2, 0])) == pytest.approx(14 / 3)
+    pairs = scores.assign(error=[None, 1.0, 2, 3, 9])
+    assert average(own("pair", trim=[0, 0]), pairs) == pytest.approx(15 / 4)
+    clip = scores.assign(error=[7.5, None, None, None, None])
+    assert average(own("clip"), clip) == 7.5
+    assert math.isnan(average(own(), pairs.assign(error=[9, 1, None, 3, 9])))  # a gap is never averaged over
+
+
+def test_scores_from_before_a_measure_was_added_are_averaged_without_it():
+    assert [metric.name for metric in measured(rows([1]), [*METRICS, own()])] == [
+        "ssim_y",
+        "tof",
+        "warp_error",
+    ]
+    assert "error" not in apply_protocol(rows([1, 1]), protocol(), [*METRICS, own()]).columns
 
 
 def test_clips_count_the_same_whatever_their_length():

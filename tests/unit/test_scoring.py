@@ -5,18 +5,22 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from made_metrics import OWN, flicker, mean_error
 
 from rlsp.color import rgb_to_y
 from rlsp.columns import SCORES
+from rlsp.config.specs.metrics import INPUTS, MOTION, unknown_inputs
 from rlsp.data.clips import write_clip
 from rlsp.data.flow import open_flow, write_flow_dataset
 from rlsp.data.images import write_png
 from rlsp.errors import ConfigError, DataError
 from rlsp.evaluation.scoring import score_dataset
 from rlsp.files import write_json
-from rlsp.metrics.fidelity import crop_border, psnr, ssim
+from rlsp.metrics import METRICS
+from rlsp.metrics.fidelity import PSNR_RGB, PSNR_Y, SSIM_Y, crop_border, psnr, ssim
 from rlsp.metrics.flow import grey
-from rlsp.metrics.temporal import tof, warp_error
+from rlsp.metrics.metric import Metric
+from rlsp.metrics.temporal import TOF, WARP_ERROR, tof, warp_error
 
 pytestmark = pytest.mark.numerical
 
@@ -31,6 +35,13 @@ LABELS = {
     "degradation": "gaussian",
     "dataset": "made",
 }
+NAMES = tuple(metric.name for metric in METRICS)
+
+
+def metric(function, *inputs, kind="frame", **changes):
+    """Make the record of a measure ``made``."""
+    fields = {"label": "made", "unit": "", "better": "lower", "decimals": 3} | changes
+    return Metric(name="made", kind=kind, inputs=inputs, function=function, **fields)
 
 
 class Study:
@@ -77,9 +88,7 @@ class Study:
     def score(self, **changes):
         options = {"labels": LABELS, "crops": [0, 4], **changes}
         score_dataset(self.restored, self.clips, options.pop("flow", self.flow), self.table, **options)
-        return pd.read_csv(
-            self.table, keep_default_na=False, na_values={"tof": "", "warp_error": "", "psnr_rgb": ""}
-        )
+        return pd.read_csv(self.table, keep_default_na=False, na_values=[""])
 
 
 @pytest.fixture
@@ -95,11 +104,11 @@ def row(table, clip, frame, crop):
 
 def test_one_sorted_row_per_frame_clip_and_crop(study):
     table = study.score(crops=[4, 0])
-    assert tuple(table.columns) == SCORES.names
+    assert tuple(table.columns) == (*SCORES.names, "psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error")
     keys = [(clip, frame, crop) for clip in ("both", "colour") for frame in range(FRAMES) for crop in (0, 4)]
     assert list(zip(table["clip"], table.frame, table.crop, strict=True)) == keys
     for name, value in LABELS.items():
-        assert (table[name] == value).all()
+        assert (table[name] == value).all() if value != "" else table[name].isna().all()
 
 
 def test_luma_measures_take_the_y_pictures(study):
@@ -168,9 +177,13 @@ def test_the_number_of_workers_changes_nothing(study):
 
 
 def test_metrics_can_be_left_out(study):
-    table = study.score(metrics=("psnr_y",), flow=None)
-    assert table.psnr_y.notna().all()
-    assert (table.ssim_y == "").all() and table[["psnr_rgb", "tof", "warp_error"]].isna().all(axis=None)
+    everything = study.score()
+    for chosen in ([PSNR_Y], [PSNR_RGB, SSIM_Y], [TOF, PSNR_Y]):
+        table = study.score(metrics=chosen, flow=None)
+        assert tuple(table.columns) == (*SCORES.names, *(metric.name for metric in chosen))
+        assert table.mse_y.notna().all() if PSNR_Y in chosen else table.mse_y.isna().all()
+        for name in table.columns.drop("mse_y"):
+            pd.testing.assert_series_equal(table[name], everything[name])
 
 
 def test_absolute_paths_point_elsewhere(study, tmp_path):
@@ -273,10 +286,200 @@ def test_a_crop_that_leaves_no_window_is_refused(study):
         ({"crops": [-1]}, "crops: expected different"),
         ({"crops": [1.5]}, "crops: expected different"),
         ({"workers": 0}, "workers: expected at least 1, got 0"),
-        ({"metrics": ("psnr",)}, "metrics: expected some of psnr_y, .*, got psnr"),
-        ({"flow": None}, "expected a flow manifest for warp_error"),
+        ({"metrics": [PSNR_Y, PSNR_Y]}, "metrics: expected different names, got psnr_y twice"),
+        (
+            {"metrics": [metric(abs, "truth")]},
+            "metrics.made.inputs: expected inputs of a frame: .*; got truth",
+        ),
+        ({"own": {"psnr_y": OWN["mean_error"]}}, "metrics: expected different names, got psnr_y twice"),
+        ({"own": {"crop": OWN["mean_error"]}}, "metrics: expected different names, got crop twice"),
+        ({"flow": None}, "expected a flow manifest for warp_error, got none"),
+        (
+            {"flow": None, "metrics": [metric(abs, "visible", kind="pair"), WARP_ERROR]},
+            "expected a flow manifest for made, warp_error, got none",
+        ),
     ],
 )
 def test_arguments_are_checked(study, changes, message):
     with pytest.raises(ConfigError, match=message):
         study.score(**changes)
+
+
+# ---- any measure -------------------------------------------------------------------------------------------
+
+
+def test_measures_of_the_users_own_are_columns_after_those_that_ship(study):
+    table = study.score(own=OWN, workers=2)
+    assert tuple(table.columns) == (*SCORES.names, *NAMES, *OWN)
+    pd.testing.assert_frame_equal(table[[*SCORES.names, *NAMES]], study.score())
+    for crop in (0, 4):
+        truth, restored = (
+            [crop_border(luma, crop) for luma in rgb_to_y(clip["colour"])]
+            for clip in (study.truth, study.rgb)
+        )
+        errors = [mean_error(*pair) for pair in zip(truth, restored, strict=True)]
+        rows = table[(table["clip"] == "colour") & (table.crop == crop)]
+        assert list(rows.mean_error) == errors
+        assert rows.worst_error.iloc[0] == max(errors) and rows.worst_error[1:].isna().all()
+    greys = [[grey(rgb_to_y(image)) for image in clip["colour"][7:9]] for clip in (study.truth, study.rgb)]
+    assert row(table, "colour", 8, 0).flicker == row(table, "colour", 8, 4).flicker == flicker(*greys)
+    assert table.flicker[table.frame == 0].isna().all() and table.flicker[table.frame > 0].notna().all()
+
+
+SHAPES = {
+    "reference": ((44, 56), np.float64),
+    "restored": ((44, 56), np.float64),
+    "reference_rgb": ((44, 56, 3), np.uint8),
+    "restored_rgb": ((44, 56, 3), np.uint8),
+    "reference_grey": ((52, 64), np.uint8),
+    "restored_grey": ((52, 64), np.uint8),
+    "mse": ((), np.float64),
+    "similarity": ((52, 64), np.float64),
+    "previous": ((52, 64), np.float64),
+    "current": ((52, 64), np.float64),
+    "backward": ((52, 64, 2), np.float32),
+    "visible": ((52, 64), np.bool_),
+    "crop": ((), np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", ["frame", "pair", "clip"])
+def test_every_input_is_given_as_it_is_told(study, kind):
+    """At crop 4, of the last frame, of it and the one before it, of all ten."""
+    seen = []
+    names = [name for name in INPUTS if not unknown_inputs(kind, [name])]
+    study.score(crops=[4], metrics=[metric(lambda **given: seen.append(given) or 1, *names, kind=kind)])
+    assert list(SHAPES) == list(INPUTS) and len(names) == {"frame": 9, "pair": 13, "clip": 11}[kind]
+    given = seen[-1]
+    for name in names:
+        shape, dtype = SHAPES[name]
+        value = given[name]
+        if kind != "frame" and name not in ("previous", "current", "crop"):
+            several = {"pair": 2, "clip": FRAMES}[kind]
+            if name in MOTION:
+                shape = (FRAMES - 1, *shape) if kind == "clip" else shape
+            else:
+                assert len(value) == len(list(value)) == several, name
+                value = value[several - 1]
+        assert (np.shape(value), np.asarray(value).dtype) == (shape, dtype), name
+    last = crop_border(study.rgb["colour"][9], 4)
+    found = given["restored_rgb"] if kind == "frame" else given["restored_rgb"][-1]
+    np.testing.assert_array_equal(found, last)
+
+
+def test_frames_of_a_clip_are_read_by_number_and_slice(study):
+    def look(reference):
+        frames = list(reference)
+        for index in (0, 9, -1, -10):
+            np.testing.assert_array_equal(reference[index], frames[index])
+        np.testing.assert_array_equal(reference[2:8:3], [frames[2], frames[5]])
+        with pytest.raises(IndexError):
+            reference[10]
+        return 0
+
+    assert study.score(metrics=[metric(look, "reference", kind="clip")]).made.notna().sum() == 2 * 2
+
+
+def test_what_does_not_depend_on_the_crop_is_computed_once(study):
+    calls = []
+    for inputs, times in ((("restored_grey",), 1), (("restored_grey", "crop"), 2), (("restored",), 2)):
+        calls.clear()
+        study.score(metrics=[metric(lambda **given: calls.append(given) or 1, *inputs)])
+        assert len(calls) == 2 * FRAMES * times
+
+
+@pytest.mark.parametrize("name", ["reference", "restored", "reference_rgb", "restored_rgb", "similarity"])
+def test_a_measure_cannot_change_what_others_are_given(study, name):
+    def spoil(**given):
+        given[name][...] = 0
+        return 0
+
+    with pytest.raises(ValueError, match="read-only"):
+        study.score(metrics=[metric(spoil, name), PSNR_Y])
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (None, "expected a number, got NoneType"),
+        ("1", "expected a number, got str"),
+        (True, "expected a number, got bool"),
+        (1j, "expected a number, got complex"),
+        (np.zeros(1), r"expected a number, got ndarray of shape \(1,\)"),
+        (np.zeros((2, 3)), r"expected a number, got ndarray of shape \(2, 3\)"),
+        (math.nan, "expected a finite number, got nan"),
+        (np.float32("inf"), "expected a finite number, got inf"),
+        (-math.inf, "expected a finite number, got -inf"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        ("frame", "metric made: clip both, frame 0: "),
+        ("pair", "metric made: clip both, frame 1: "),
+        ("clip", "metric made: clip both: "),
+    ],
+)
+def test_what_is_no_number_is_refused_by_metric_clip_and_frame(study, kind, where, value, got):
+    with pytest.raises(DataError, match=f"^{where}{got}$"):
+        study.score(metrics=[metric(lambda reference: value, "reference", kind=kind)])
+    assert not study.table.exists()
+
+
+def test_infinity_is_for_psnr_and_nan_for_measures_with_gaps(study):
+    nowhere = metric(lambda reference: math.nan, "reference", has_gaps=True)
+    assert study.score(metrics=[nowhere]).made.isna().all()
+    with pytest.raises(DataError, match="expected a finite number, got inf"):
+        study.score(metrics=[metric(lambda reference: math.inf, "reference", has_gaps=True)])
+    same = metric(lambda reference: math.inf, "reference", average="psnr")
+    assert (study.score(metrics=[same]).made == math.inf).all()
+
+
+def test_a_failure_inside_a_measure_says_where(study):
+    def divide(reference):
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        study.score(metrics=[metric(divide, "reference")])
+    assert caught.value.__notes__ == ["metric made: clip both, frame 0"]
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.float32(3), np.uint8(3)])
+def test_any_real_number_is_a_measure(study, value):
+    assert (study.score(metrics=[metric(lambda reference: value, "reference")]).made == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"function": "no_such_module:f"},
+            "metrics.own.function: cannot import no_such_module:f .*No module named",
+        ),
+        (
+            {"function": "made_metrics:f"},
+            "metrics.own.function: cannot import made_metrics:f .*no attribute 'f'",
+        ),
+        (
+            {"function": "made_metrics:OWN"},
+            "function: expected a function, got made_metrics:OWN of type dict",
+        ),
+        (
+            {"inputs": ["reference"]},
+            "function: made_metrics:mean_error: missing a required argument: 'restored'",
+        ),
+        (
+            {"inputs": ["reference", "restored", "mse"]},
+            "mean_error: got an unexpected keyword argument 'mse'",
+        ),
+        (
+            {"inputs": ["reference", "truth"]},
+            "metrics.own.inputs.1: expected one of reference, .*got 'truth'",
+        ),
+        ({"kind": "frames"}, "metrics.own.kind: expected one of frame, pair, clip, got 'frames'"),
+    ],
+)
+def test_a_function_that_cannot_measure_is_told_in_one_line(study, changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        study.score(own={"own": OWN["mean_error"] | changes})
+    assert "\n" not in str(caught.value) and not study.table.exists()

@@ -429,6 +429,12 @@ def test_what_weights_expect_is_said():
     )
     assert expectation({**GAUSSIAN, "phase": 2}).endswith("shifted by 0.5 output pixels down and right")
     assert expectation(BICUBIC) == "expects bicubically reduced frames; ordinary video fits"
+    # nothing that weights name is imported
+    own = {"kind": "no.such.module:blur", "first_pixel": 0.5, "scale": 4}
+    assert expectation(own) == (
+        "expects frames made by no.such.module:blur and sampled at phase 0.5; ordinary video is made in another way: "
+        "the result may be poor and shifted by 1 output pixels up and left"
+    )
 
 
 def test_expectation_licence_and_progress_are_shown(run, tmp_path, capsys):

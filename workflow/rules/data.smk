@@ -84,7 +84,10 @@ rule degrade:
         spec=lambda wildcards: STUDY.degradation(
             DEGRADATIONS[wildcards.degraded]
         ).dump(),
-        code=code_hash("rlsp.data.degradation"),
+        code=lambda wildcards: code_hash(
+            "rlsp.data.degradation",
+            *STUDY.code_of_degradation(DEGRADATIONS[wildcards.degraded]),
+        ),
     script:
         "../scripts/degrade.py"
 

@@ -65,9 +65,10 @@ rule score:
         "../../envs/rlsp.yaml"
     threads: STUDY.spec.score.workers
     params:
+        **OWN_METRICS,
         labels=lambda wildcards: STUDY.labels(wildcards.run, wildcards.dataset),
         crops=list(STUDY.spec.score.crops),
-        code=code_hash("rlsp.evaluation.scoring"),
+        code=code_hash("rlsp.evaluation.scoring", *STUDY.code_of_metrics()),
     script:
         "../scripts/score.py"
 

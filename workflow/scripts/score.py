@@ -12,4 +12,5 @@ with job(snakemake.log):
         labels=snakemake.params.labels,
         crops=snakemake.params.crops,
         workers=snakemake.threads,
+        own=snakemake.params.get("metrics"),
     )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rlsp.config.specs.base import Spec, parse_branch
-from rlsp.config.specs.fields import Flag, Number, Scale, Whole
+from rlsp.config.specs.fields import Flag, Location, Number, Scale, Whole
 from rlsp.errors import ConfigError
 
 Sigma = Annotated[float, Number(above=0, maximum=100)]
@@ -19,6 +19,11 @@ class Degradation(Spec):
     """
 
     RESOLVED: ClassVar[tuple[str, ...]] = ("scale",)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What captions tell of it."""
+        return {key: getattr(self, key) for key in ("scale", "sigma", "phase") if hasattr(self, key)}
 
 
 class BicubicDown(Degradation):
@@ -68,9 +73,56 @@ class Gaussian(Degradation):
         return float(self.phase)
 
 
-# An entry of ``degradations``.
-AnyDegradation = Annotated[BicubicDown | Gaussian, Field(discriminator="kind")]
+class OwnDegradation(Degradation):
+    """A function of the user's own, which is given its keys as keyword arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Location = Field(
+        description="package.module:function, from a frame to its LR frame; all further keys are its keyword arguments."
+    )
+    first_pixel: Annotated[float, Number(0, 15)] = Field(
+        description="Phase: HR coordinate of LR pixel 0; 0 where every scale-th pixel is kept, (scale - 1) / 2 where "
+        "pixels are averaged in blocks."
+    )
+    scale: Scale = Field(4, description="Reduction factor.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _order_keys(cls, data: Any) -> Any:
+        """Let the plain form, which params are compared by, not depend on the order in the file."""
+        return dict(sorted(data.items())) if isinstance(data, Mapping) else data
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the function."""
+        return {"scale": self.scale, **(self.model_extra or {})}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What captions tell of it."""
+        return {"scale": self.scale, "phase": self.first_pixel, **(self.model_extra or {})}
+
+
+OWN = "package.module:function"
 KINDS: dict[str, type[Degradation]] = {"bicubic": BicubicDown, "gaussian": Gaussian}
+BRANCHES: dict[str, type[Spec]] = {**KINDS, OWN: OwnDegradation}
+
+
+def kind(entry: Any) -> str | None:
+    """Choose the spec of an entry; errors name the key by the name of this function."""
+    found = entry.get("kind") if isinstance(entry, Mapping) else getattr(entry, "kind", None)
+    if isinstance(found, str):
+        return OWN if ":" in found else found
+    return None if found is None else str(found)
+
+
+# An entry of ``degradations``.
+AnyDegradation = Annotated[
+    Annotated[BicubicDown, Tag("bicubic")]
+    | Annotated[Gaussian, Tag("gaussian")]
+    | Annotated[OwnDegradation, Tag(OWN)],
+    Discriminator(kind),
+]
 
 
 def parse_degradation(data: Mapping[str, Any] | Degradation) -> AnyDegradation:
@@ -81,7 +133,10 @@ def parse_degradation(data: Mapping[str, Any] | Degradation) -> AnyDegradation:
     ConfigError
         One line with the key, what was expected and what came.
     """
-    spec: AnyDegradation = parse_branch(data, "kind", KINDS, "degradation")
+    if kind(data) == OWN:
+        spec: AnyDegradation = OwnDegradation.parse(data, "degradation")
+    else:
+        spec = parse_branch(data, "kind", BRANCHES, "degradation")
     missing = [name for name in type(spec).model_fields if name not in spec.model_fields_set]
     if missing and not isinstance(data, Degradation):
         raise ConfigError(f"degradation {spec.kind}: missing keys {', '.join(missing)}")

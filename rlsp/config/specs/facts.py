@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from rlsp.config.specs.base import Spec, explain
 from rlsp.config.specs.degradations import AnyDegradation
+from rlsp.config.specs.metrics import OwnMetric
 from rlsp.config.specs.models import AnyModel
 from rlsp.config.specs.protocols import Protocol
 from rlsp.config.specs.recipes import Recipe
@@ -15,7 +16,7 @@ from rlsp.errors import ConfigError
 class Facts(Spec):
     """The resolved specs that a study's numbers were made with."""
 
-    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"budget"})
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"metrics", "budget"})
 
     study: str = Field(description="Name of the study.")
     device: str = Field(description="What it was measured on, in words.")
@@ -24,6 +25,7 @@ class Facts(Spec):
     models: dict[str, AnyModel] = Field({}, description="Methods that were timed.")
     degradations: dict[str, AnyDegradation] = Field({}, description="How LR clips were made.")
     recipes: dict[str, Recipe] = Field({}, description="How models were trained.")
+    metrics: dict[str, OwnMetric] = Field({}, description="Measures of the user's own.")
     ablation: tuple[str, ...] = Field(
         (), description="Models, each of which adds one thing to the one before."
     )

@@ -144,16 +144,17 @@ class Text(_Checked):
     hint: str = ""
     what: str = "text"
     longest: int = LONGEST_TEXT
+    shortest: int = 1
 
     def check(self, value: Any) -> str:
-        """Refuse what is no text, is empty or too long, holds control characters, or does not fit the pattern."""
+        """Refuse what is no text, is too short or too long, holds control characters, or does not fit the pattern."""
         if not isinstance(value, str):
             hint = ' (YAML reads 011 as the number 9: write "011")' if type(value) is int else ""
             raise mistake(f"expected string, got {quoted(value)}{hint}")
         if self.pattern and not re.search(self.pattern, value):
             raise mistake(f"{self.what} {quoted(value)} does not fit {self.pattern}{self.hint}")
-        if not 0 < len(value) <= self.longest:
-            raise mistake(f"expected 1 to {self.longest} characters, got {len(value)}")
+        if not self.shortest <= len(value) <= self.longest:
+            raise mistake(f"expected {self.shortest} to {self.longest} characters, got {len(value)}")
         if any(ord(character) < 32 or ord(character) == 127 for character in value):
             raise mistake(f"expected text without control characters, got {quoted(value)}")
         return value
@@ -161,7 +162,7 @@ class Text(_Checked):
     def json_schema(self) -> dict[str, Any]:
         """Give type, pattern and length."""
         pattern = {"pattern": self.pattern.replace("\\Z", "$")} if self.pattern else {}
-        return {"type": "string", "minLength": 1, "maxLength": self.longest, **pattern}
+        return {"type": "string", "minLength": self.shortest, "maxLength": self.longest, **pattern}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +184,7 @@ class Ask(_Checked):
 Flag = Annotated[bool, Strict()]
 Line = Annotated[str, Text()]
 Name = Annotated[str, Text(NAME, NAME_HINT, "name", LONGEST_NAME)]
+Location = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
 Digest = Annotated[str, Text(r"^[0-9a-f]{64}\Z")]
 Scale = Annotated[int, Whole(1, 16)]
 Seed = Annotated[int, Whole(0, 2**32 - 1)]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from rlsp.config.specs.base import Spec
-from rlsp.config.specs.fields import Finite, Flag, Number, Pixels, Positive, Scale, Text, Whole, Width
+from rlsp.config.specs.fields import Finite, Flag, Location, Number, Pixels, Positive, Scale, Whole, Width
+from rlsp.own_code import modules_of
 
 Output = Literal["y", "rgb"]
 Layers = Annotated[int, Whole(2, 1000)]
@@ -182,9 +183,7 @@ class Own(Model):
     RESOLVED = ("scale",)
     LEFT_OUT = frozenset()
 
-    arch: Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")] = Field(
-        description="package.module:Class; all other keys are its keyword arguments."
-    )
+    arch: Location = Field(description="package.module:Class; all other keys are its keyword arguments.")
 
     @property
     def location(self) -> str:
@@ -201,7 +200,8 @@ SHIPPED: dict[str, type[Model]] = {"rlsp": RLSP, "frvsr": FRVSR, "duf": DUF}
 BUILT: dict[str, type[Model]] = {**SHIPPED, "bicubic": Bicubic}
 
 
-def _branch(entry: Any) -> str | None:
+def arch(entry: Any) -> str | None:
+    """Choose the spec of an entry; errors name the key by the name of this function."""
     arch = entry.get("arch") if isinstance(entry, Mapping) else getattr(entry, "arch", None)
     if arch is None:
         return None
@@ -232,7 +232,7 @@ AnyModel = Annotated[
     | Annotated[FRVSR, Tag("frvsr")]
     | Annotated[DUF, Tag("duf")]
     | Annotated[Own, Tag("own")],
-    Discriminator(_branch),
+    Discriminator(arch),
 ]
 
 
@@ -252,4 +252,4 @@ def parse_model(data: Mapping[str, Any] | Model) -> Model:
 
 def architecture_modules(models: Iterable[Model]) -> list[str]:
     """List the modules that models are written in, once each, as :func:`rlsp.provenance.code_hash` takes them."""
-    return sorted({model.location.partition(":")[0] for model in models})
+    return modules_of(*(model.location for model in models))

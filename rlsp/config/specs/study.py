@@ -1,7 +1,7 @@
 """A study file: its sections, each with its keys."""
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +24,7 @@ from rlsp.config.specs.fields import (
     mistake,
     quoted,
 )
+from rlsp.config.specs.metrics import MetricName, OwnMetric
 from rlsp.config.specs.models import AnyModel
 from rlsp.config.specs.protocols import Protocol
 from rlsp.config.specs.recipes import Recipe
@@ -185,6 +186,8 @@ def _meant(message: str, config: dict[str, Any]) -> str:
 class StudySpec(Spec):
     """Configuration of a study."""
 
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"metrics"})
+
     study: Name = Field(description="Name of the study; everything it makes goes to results/<study>/.")
     extends: OneOrSeveral | None = Field(
         None,
@@ -226,6 +229,9 @@ class StudySpec(Spec):
     degradations: dict[Name, AnyDegradation] = Field({}, description="How LR clips are made from HR clips.")
     models: dict[Name, AnyModel] = Field({}, description="Methods; what is left out has the paper's value.")
     recipes: dict[Name, Recipe] = Field({}, description="How models are trained.")
+    metrics: dict[MetricName, OwnMetric] = Field(
+        {}, description="Measures of your own, beside those that ship."
+    )
     protocols: dict[Name, Protocol] = Field({}, description="How rows per frame become one number.")
     headline_protocol: Line | None = Field(
         None, description="Protocol of figures and of the tables that show one number a run."
