@@ -380,7 +380,7 @@ class Study:
         return [self.paths.training_log(run.id) for run in self.runs_of("trained")]
 
     def runtime_record(self) -> Path:
-        """What the timing job timed on the study's device: specs, settings, code."""
+        """Record of the timing job on the study's device: specs, settings and code."""
         return self.paths.runtime(self.spec.device, "models").with_suffix(".json")
 
     def runtime(self, what: str = "") -> Path:

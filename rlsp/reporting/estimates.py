@@ -84,8 +84,9 @@ def disk_table(study: Study, disk: pd.DataFrame) -> Table:
 
 def amount(value: float) -> Number:
     """Return an amount with about three digits, small ones too."""
-    is_small = 0 < value < 1
-    return Number(value, 2 - math.floor(math.log10(value)) if is_small else None)
+    if value == 0:
+        return Number(value, 0)
+    return Number(value, 2 - math.floor(math.log10(value)) if 0 < value < 1 else None)
 
 
 def estimate_study(study: Study, rates: pd.DataFrame, folder: Path | None = None) -> str:

@@ -11,6 +11,7 @@ from rlsp.reporting.table import Table
 
 NOTHING = "Not measured in this study."
 WIDEST_TEXT = 30  # characters of a column of text in LaTeX; longer ones are broken into lines
+LATIN_END = "\u0180"
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -137,8 +138,11 @@ def latex_columns(table: Table) -> str:
 
 
 def escape_tex(text: str) -> str:
-    """Escape what LaTeX would take for a command, or does not know."""
-    return "".join(TEX.get(character, character) for character in text)
+    """Escape what LaTeX would take for a command; of letters beyond Latin ones, which its fonts lack, say which."""
+    return "".join(
+        TEX.get(character, character if character < LATIN_END else rf"\textsf{{U+{ord(character):04X}}}")
+        for character in text
+    )
 
 
 # ---- HTML --------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from rlsp.reporting.published import (
     SPEEDUPS,
     Printed,
     find_printed,
-    published_points,
     read_published,
 )
 from rlsp.reporting.results import Results
@@ -175,17 +174,6 @@ def test_run_times_name_their_gpu_or_say_that_it_is_not_known():
     times = times[times["metric"] == "runtime"]
     assert times["note"].str.contains("GPU: (?:not stated|Nvidia P100)").all()
     assert times.set_index("model").loc["rlsp-7-128", "value"] == "38"
-
-
-def test_points_have_both_numbers_and_say_which_gpu():
-    points = published_points().set_index("model")
-    assert points.loc["rlsp-7-128", ["psnr", "runtime_ms"]].tolist() == [27.46, 38]
-    assert points.loc["frvsr-10-128", ["psnr", "runtime_ms"]].tolist() == [26.69, 191]
-    assert points.loc["frvsr-3-64", ["psnr", "runtime_ms"]].tolist() == [26.17, 76.7]
-    assert "not stated" in points.loc["rlsp-7-128", "note"] and "P100" in points.loc["frvsr-3-64", "note"]
-    # 27.06 dB is a later rebuild's, 101.5 ms the authors': not one point
-    assert "frvsr-10-64" not in points.index
-    assert published_points("vid4", "gaussian-1.6").empty
 
 
 @pytest.mark.parametrize(("column", "value"), [("confidence", "R"), ("source", "")])

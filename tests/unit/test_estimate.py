@@ -128,7 +128,7 @@ def test_each_device_has_hours_of_its_own_and_a_sum_only_where_all_are_known(dem
     assert hours_of_all(table, "a, 1 thread") == pytest.approx(2 * hours_of_all(table, "b, 1 thread"))
     assert np.isnan(hours_of_all(table[1:], "a, 1 thread"))
     text = estimate_study(demo, known)
-    assert "hours<br>a, 1 thread" in text and "rate of<br>b, 1 thread" in text
+    assert "hours on a, 1 thread" in text and "rate of, on b, 1 thread" in text
     assert total(table, "runs") == 7
 
 

@@ -126,8 +126,8 @@ rule report:
         code=code_hash(
             "rlsp.reporting.report",
             "rlsp.reporting.render",
-            *ANALYSIS_MODULES,
             "rlsp.training.job",
+            *ANALYSIS_MODULES,
             *STUDY.code_of(*(run.id for run in STUDY.runs_of("trained"))),
         ),
     script:
