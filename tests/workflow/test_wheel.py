@@ -114,7 +114,8 @@ def test_the_new_environment_has_the_wheel_and_not_the_checkout(installed, tmp_p
     assert Path(file) == installed.packages / "rlsp" / "__init__.py"
     assert Path(root) == installed.packages / "rlsp" / "share"
     # the parent's environment may lie in the checkout, which is on the path all the same only by its own name
-    assert commit == f"wheel {rlsp.__version__}" and ROOT not in {Path(folder).resolve() for folder in path}
+    assert commit == f"wheel {rlsp.__version__}"
+    assert ROOT not in {Path(folder).resolve() for folder in path if folder}
     assert installed.run(tmp_path, "-m", "rlsp", "--version").stdout == f"rlsp {rlsp.__version__}\n"
 
 
