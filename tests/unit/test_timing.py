@@ -304,3 +304,13 @@ def test_the_readme_names_the_frames_whose_times_it_shows(tmp_path):
         results.of(runtime.summarise).set_index(["model", "lr_height"]).loc[("rlsp-5-32", 90), "median_ms"]
     )
     assert f"| {9 * first:.1f} |" in text
+
+
+@pytest.mark.slow
+def test_what_was_scored_and_not_timed_says_why(tmp_path):
+    results = write_made(tmp_path, clips=[("photos", "coffee", 7)])
+    last = runtime.findings(results.of(runtime.summarise), results)[-2:]
+    assert last == [
+        "Without a time: bicubic, left out by runtime.skip.",
+        "Without a time: duf-52l, of which only frames are known, or weights without an entry of models.",
+    ]

@@ -260,7 +260,21 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     for row in networks[networks["model"] == results.facts.reference_model].head(1).itertuples():
         if row.model != first.model:
             sentences.append(f"The reference model's fastest way: {fastest_text(row)}.")
-    return [*sentences, *gains_text(networks), counts_text(frame)]
+    return [*sentences, *gains_text(networks), counts_text(frame), *untimed_text(frame, results)]
+
+
+def untimed_text(frame: pd.DataFrame, results: Results) -> list[str]:
+    """Say of what was scored and not timed why it has no time."""
+    runs = results.scores.drop_duplicates("variant")
+    runs = runs[~runs["model"].isin(frame["model"])]
+    reasons: dict[str, list[str]] = {}
+    for run in runs.itertuples():
+        if run.origin in ("released-frames", "external") and run.model not in results.facts.models:
+            reason = "of which only frames are known, or weights without an entry of models"
+        else:
+            reason = "left out by runtime.skip"
+        reasons.setdefault(reason, []).append(str(run.variant))
+    return [f"Without a time: {listed(names)}, {reason}." for reason, names in reasons.items()]
 
 
 def fastest_text(row: Any) -> str:
