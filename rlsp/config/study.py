@@ -212,6 +212,7 @@ class Study:
                 name: self.degradation(name).dump() for name in sorted({run.degradation for run in runs})
             },
             "recipes": {run.recipe: spec.recipes[str(run.recipe)].dump() for run in self.runs_of("trained")},
+            **({"skipped": list(spec.runtime.skip)} if spec.runtime.skip else {}),
             **({"metrics": {name: metric.dump() for name, metric in spec.metrics.items()}} if spec.metrics else {}),
             "ablation": list(spec.ablation),
             "reference_model": spec.reference_model,

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from rlsp.metrics.metric import Metric
-from rlsp.reporting.captions import counts_text, seeds_columns
+from rlsp.reporting.captions import counts_text, is_comparable, seeds_columns
 from rlsp.reporting.cells import Number, with_spread
 from rlsp.reporting.table import Better, Column, Table
 
@@ -67,9 +67,10 @@ def tables_by_clip(
         several = [*clips, "mean"] if shown.is_by_clip and is_wide else ["mean"]
         for clip in several:
             head = (clip, shown.head) if len(several) > 1 else (shown.head, "")
-            columns.append(Column(head[0], _cell(by_variant, shown, clip), head[1], shown.better))
+            better = shown.better if clip != "mean" or is_comparable(means) else None
+            columns.append(Column(head[0], _cell(by_variant, shown, clip), head[1], better))
     first = {str(row.variant): row for row in means.itertuples()}
-    if means[["n_clips", "n_frames"]].drop_duplicates().shape[0] > 1:
+    if not is_comparable(means):
         columns.append(Column("clips", lambda variant: str(int(first[variant].n_clips))))
         columns.append(Column("frames", lambda variant: str(int(first[variant].n_frames))))
     columns += seeds_columns(means, lambda variant: first[variant])

@@ -68,12 +68,16 @@ def seeds_columns(rows: pd.DataFrame, row_of: Callable[[Any], Any] = lambda row:
     return [Column("seeds", cell)] if counts.nunique() > 1 else []
 
 
+def is_comparable(means: pd.DataFrame) -> bool:
+    """Whether means are of as many clips and frames for every method."""
+    return len(means[["n_clips", "n_frames"]].drop_duplicates()) == 1
+
+
 def counts_text(rows: pd.DataFrame, *, trim: bool = True) -> str:
     """Return the number of clips and frames of means, with a warning where methods differ in them."""
-    counts = rows[["n_clips", "n_frames"]].drop_duplicates()
-    if len(counts) != 1:
+    if not is_comparable(rows):
         return "Methods differ in clips or frames and are not comparable."
-    clips, frames = (int(count) for count in counts.iloc[0])
+    clips, frames = (int(count) for count in rows[["n_clips", "n_frames"]].iloc[0])
     return f"{plural(clips, 'clip')}, {plural(frames, 'frame')}{' after the trim' if trim else ''}."
 
 

@@ -41,12 +41,17 @@ class Number:
             return self.decimals
         return 0 if abs(self.value) >= 100 else 1 if abs(self.value) >= 10 else 2
 
+    @property
+    def rounded(self) -> float:
+        """The number as it is printed."""
+        return round(self.value, self.digits) + 0.0
+
     def __str__(self) -> str:
         """Print it."""
         if self.is_empty:
             return EMPTY
         sign = "+" if self.is_signed else ""
-        text = f"{round(self.value, self.digits) + 0.0:{sign},.{self.digits}f}"
+        text = f"{self.rounded:{sign},.{self.digits}f}"
         return (
             text
             if self.spread is None or pd.isna(self.spread)
@@ -65,11 +70,6 @@ def number_text(value: float, decimals: int, spread: float | None = None, *, is_
 def time_text(value: float) -> str:
     """Return a time or rate with about three digits."""
     return str(Number(value, None))
-
-
-def count_text(value: float) -> str:
-    """Return a whole number with thousands separated."""
-    return str(Number(value, 0))
 
 
 def with_spread(table: pd.DataFrame, row: Hashable, column: str, decimals: int) -> Number:

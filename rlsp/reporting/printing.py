@@ -47,24 +47,30 @@ def markdown_text(tables: Sequence[Table]) -> str:
 
 def markdown_table(table: Table) -> str:
     """Return one table with its caption; the head of a group stands above the first of its columns."""
-    return f"**{table.title}.** {table.caption}\n\n{markdown_lines(table)}\n"
+    return (
+        f"**{escape_markdown(table.title)}.** {escape_markdown(table.caption)}\n\n{markdown_lines(table)}\n"
+    )
 
 
 def markdown_lines(table: Table) -> str:
     """Return the lines of a table without its caption."""
     heads = []
     for group, width in table.groups():
-        inside = [column.head for column in table.columns[len(heads) : len(heads) + width]]
-        heads += [f"{group}<br>{inside[0]}" if group else inside[0], *inside[1:]]
+        inside = [escape_markdown(column.head) for column in table.columns[len(heads) : len(heads) + width]]
+        heads += [f"{escape_markdown(group)}<br>{inside[0]}" if group else inside[0], *inside[1:]]
     rules = ["---" if table.is_text(place) else "---:" for place in range(len(heads))]
-    body = [
-        [f"**{cell}**" if table.is_best(row, place) else str(cell) for place, cell in enumerate(row)]
-        for row in table.rows
-    ]
-    escaped = [
-        [cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (heads, rules, *body)
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+    body = []
+    for row in table.rows:
+        cells = [escape_markdown(str(cell)) for cell in row]
+        body.append(
+            [f"**{cell}**" if table.is_best(row, place) else cell for place, cell in enumerate(cells)]
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rules, *body))
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what would begin an HTML element or another cell."""
+    return text.replace("<", "\\<").replace("|", "\\|").replace("\n", " ")
 
 
 # ---- LaTeX -------------------------------------------------------------------------------------

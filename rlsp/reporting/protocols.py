@@ -105,6 +105,8 @@ def check_scores(scores: pd.DataFrame) -> None:
         raise DataError(f"scores: missing columns {', '.join(missing)}")
     if scores.empty:
         raise DataError("scores: expected at least one row, got none")
+    if (scores["clip"] == "mean").any():
+        raise DataError("scores: a clip is called mean, as tables call the mean over clips: rename it")
     studies = sorted(scores["study"].astype(str).unique())
     if len(studies) > 1:
         raise DataError(f"scores: expected one study, got {', '.join(studies)}")
@@ -226,6 +228,10 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.Da
             columns=["run", *names, "n_clips", "n_frames", *numbers, *spread, "n_seeds", "seeds"]
         )
     groups = rows.groupby(names, sort=False, dropna=False)
+    is_mixed = (groups[["n_clips", "n_frames"]].nunique() > 1).any(axis=1)
+    if is_mixed.any():
+        variant = is_mixed.index[is_mixed][0][0]
+        raise DataError(f"{variant}: expected as many clips and frames for each seed, they differ")
     table = groups.agg(
         run=("run", " ".join),
         n_clips=("n_clips", "first"),

@@ -72,6 +72,7 @@ def render_figures(
     """
     results = Results(folder, published)
     figures = folder / "figures" / "numbers" if figures is None else figures
+    figures.mkdir(parents=True, exist_ok=True)
     written = []
     for name, analysis in analyses():
         figure = analysis.figure(results.of(analysis.summarise), results)

@@ -189,6 +189,11 @@ def scale_log_axis(axes: Axes, which: str, *, margin: float = 1.15, most_ticks: 
     axis.set_minor_formatter(NullFormatter())
 
 
+def plain(text: str) -> str:
+    """Return a text in which matplotlib looks for no formula."""
+    return text.replace("$", r"\$")
+
+
 def wrapped(label: str, width: int = 26) -> str:
     """Break a long label into lines, at spaces, hyphens or dots where there are any."""
     breakable = str(label).replace("-", "- ").replace(".", ". ")

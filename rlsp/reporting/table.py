@@ -94,18 +94,13 @@ class Table:
         return not any(isinstance(row[place], Number) for row in self.rows)
 
     def is_best(self, row: tuple[Cell, ...], place: int) -> bool:
-        """Whether a cell is the best of its column, as it is printed; of one number alone none is."""
+        """Whether a cell is the best of its column, as it is printed; where all are equal none is."""
         better, cell = self.columns[place].better, row[place]
         if better is None or not isinstance(cell, Number) or cell.is_empty:
             return False
-        digits = cell.digits
-        values = [
-            round(other[place].value, digits)
-            for other in self.rows
-            if isinstance(other[place], Number) and not other[place].is_empty
-        ]
-        best = max(values) if better == "higher" else min(values)
-        return len(values) > 1 and round(cell.value, digits) == best
+        numbers = [other[place] for other in self.rows]
+        values = {n.rounded for n in numbers if isinstance(n, Number) and not n.is_empty}
+        return len(values) > 1 and cell.rounded == (max(values) if better == "higher" else min(values))
 
     def groups(self) -> list[tuple[str, int]]:
         """List the heads above the columns, each with how many neighbouring columns it is above."""

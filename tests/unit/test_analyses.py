@@ -494,7 +494,7 @@ def test_the_end_of_a_training_is_its_last_tenth(tmp_path):
     row = results.of(training.summarise).iloc[0]
     assert (row["steps"], row["psnr"], row["gain"], row["validation_psnr"]) == (100, 10.0, 1.0, 31.5)
     (sentence,) = found(training, results)
-    assert "1 trainings" not in sentence and "ended at 10.00 to 10.00 dB" in sentence
+    assert sentence.startswith("1 training (") and "ended at 10.00 dB" in sentence
 
 
 def test_curves_are_thinned_by_averaging():
@@ -550,3 +550,63 @@ def test_two_studies_side_by_side(made, tmp_path):
     render_tables(unlike.folder)
     with pytest.raises(DataError, match="found none"):
         compare(other.folder, unlike.folder)
+
+
+# ---- what a sentence must not say --------------------------------------------------------------
+
+
+def test_a_gain_below_its_spread_is_not_the_order_of_the_paper(tmp_path):
+    """Seed by seed the second row gains 2 dB or loses 1: in the mean 0.5, with a spread of 2."""
+    base = {"rlsp-5-32-frames": (25, 25), "rlsp-5-32-adjacent": (27, 24), "rlsp-5-32-feedback": (28, 28.5)}
+    runs = [
+        (f"{model}.g.s{seed}", model, "trained", "demo", seed, "gaussian", psnr)
+        for model, of_seeds in (base | {"rlsp-5-32": (30, 30.5)}).items()
+        for seed, psnr in enumerate(of_seeds)
+    ]
+    (sentence,) = found(ablation, scored(tmp_path, runs, clips=[("city", "a", 40)]))
+    assert "(gaussian; 2 seeds) rlsp-5-32-adjacent gained less than the spread over seeds" in sentence
+    assert "as in the paper" not in sentence
+
+
+def test_an_ablation_without_one_of_its_rows_is_not_that_of_the_paper(tmp_path):
+    runs = [run for run in made_runs() if run[1] != "rlsp-5-32-feedback"]
+    (sentence,) = found(ablation, scored(tmp_path, runs, clips=[("city", "a", 40)]))
+    assert "each row gained (1 of the study's rows were not measured)" in sentence
+
+
+def test_methods_with_other_clips_are_not_ranked(tmp_path):
+    scores = made_scores(made_runs(), clips=[("photos", "a", 16), ("photos", "b", 16)])
+    scores = scores[(scores["origin"] != "released-frames") | (scores["clip"] == "b")]
+    results = write_rows(tmp_path, {"scores": scores}, made_study())
+    for analysis in (accuracy, leave_one_clip_out, temporal):
+        assert found(analysis, results) == []
+    table = accuracy.tables(results.of(accuracy.summarise), results)[0]
+    mean = [column.head for column in table.columns].index("mean")
+    assert "not comparable" in table.caption and not any(table.is_best(row, mean) for row in table.rows)
+
+
+def test_equal_methods_are_called_equal(tmp_path):
+    runs = [(name, name, "external", None, None, "gaussian", 25.0) for name in ("one", "two")]
+    scores = made_scores(runs[:1], clips=[("photos", "a", 9)])
+    results = write_rows(
+        tmp_path, {"scores": pd.concat([scores, scores.assign(run="two", model="two")])}, made_study()
+    )
+    assert "one and two are equally and the most accurate: " in found(accuracy, results)[0]
+    assert "one and two are equally and the most consistent by tOF" in found(temporal, results)[0]
+
+
+def test_seeds_of_other_clips_and_a_clip_called_mean_are_refused(tmp_path):
+    runs = [run for run in made_runs(seeds=(0, 1)) if run[1] == "rlsp-5-32"]
+    scores = made_scores(runs, clips=[("photos", "a", 9), ("photos", "b", 9)])
+    scores = scores[(scores["seed"] == 0) | (scores["clip"] == "a")]
+    with pytest.raises(DataError, match="rlsp-5-32: expected as many clips and frames for each seed"):
+        write_rows(tmp_path / "mixed", {"scores": scores}, made_study()).of(accuracy.summarise)
+    with pytest.raises(DataError, match="a clip is called mean"):
+        scored(tmp_path / "mean", runs, clips=[("photos", "mean", 9)]).of(accuracy.summarise)
+
+
+def test_frames_without_rgb_leave_an_rgb_protocol_empty(tmp_path):
+    scores = made_scores(made_runs()[:2]).drop(columns="psnr_rgb")
+    results = write_rows(tmp_path, {"scores": scores}, made_study(headline_protocol="rgb"))
+    assert found(accuracy, results) == found(leave_one_clip_out, results) == []
+    assert drawn(accuracy, results) is None

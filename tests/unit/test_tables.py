@@ -87,7 +87,7 @@ def test_markdown():
         "| --- | ---: | ---: |\n"
         "| a_b | **1.00** | **26.89 ± 0.03** |\n"
         "| c\\|d | 3.25 | **26.89 ± 0.03** |\n"
-        "| <b>e | – | 25.00 ± 0.03 |\n"
+        "| \\<b>e | – | 25.00 ± 0.03 |\n"
     )
     assert markdown_text([]) == "Not measured in this study.\n"
 

@@ -30,7 +30,7 @@ PRECISIONS = [PATHS.measured("precisions")] if COMPARED else []
 SWEPT = {name: STUDY.model(name) for name in [STUDY.spec.runtime.sweep] if name}
 # Further params of scores: without measures of the user's own there are none.
 OWN_METRICS = {"metrics": STUDY.own_metrics()} if STUDY.spec.metrics else {}
-TIMED = specs_to_time(STUDY)
+TIMED = timing_params(STUDY)
 GALLERY = gallery_entries(STUDY)
 # Fetched archives are kept, or removed once all that a run needs has been taken out of them.
 archive_mark = str if STUDY.spec.keep_archives else temp

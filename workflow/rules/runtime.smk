@@ -15,11 +15,8 @@ rule time:
     resources:
         gpu=gpus(STUDY),
     params:
-        specs=TIMED,
+        **TIMED,
         study=STUDY.name,
-        timing=STUDY.spec.runtime.dump(),
-        device=STUDY.spec.device,
-        code=timing_code(TIMED),
     script:
         "../scripts/time.py"
 

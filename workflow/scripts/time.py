@@ -17,5 +17,6 @@ with job(snakemake.log):
         "specs": snakemake.params.specs,
         "timing": snakemake.params.timing,
         "code": snakemake.params.code,
+        "device": snakemake.params.device,
     }
     write_json(Path(snakemake.output.record), record)

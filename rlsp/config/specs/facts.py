@@ -16,7 +16,7 @@ from rlsp.errors import ConfigError
 class Facts(Spec):
     """The resolved specs that a study's numbers were made with."""
 
-    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"metrics", "budget"})
+    LEFT_OUT: ClassVar[frozenset[str]] = frozenset({"metrics", "budget", "skipped"})
 
     study: str = Field(description="Name of the study.")
     device: str = Field(description="What it was measured on, in words.")
@@ -30,6 +30,7 @@ class Facts(Spec):
         (), description="Models, each of which adds one thing to the one before."
     )
     reference_model: str | None = Field(None, description="Whose run time is 1; None: the fastest.")
+    skipped: tuple[str, ...] = Field((), description="Models that runtime.skip leaves out.")
     budget: str | None = Field(None, description="In words, instead of what the training rows say.")
 
     @classmethod

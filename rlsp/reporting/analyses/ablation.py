@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rlsp.reporting.analyses import accuracy, runtime
 from rlsp.reporting.captions import counts_text, degradation_text, seeds_columns
-from rlsp.reporting.cells import Number, number_text
+from rlsp.reporting.cells import Number, listed, number_text
 from rlsp.reporting.protocols import apply_protocol, mean_over_clips, protocol_label
 from rlsp.reporting.results import Results
 from rlsp.reporting.style import PAGE_WIDTH, grid_shape, new_figure, styled, wrapped
@@ -25,6 +25,7 @@ QUESTION = (
     "about capacity, nor about other motion."
 )
 SWITCHES = ("adjacent", "feedback", "state")
+PAPER_ROWS = [[False, False, False], [True, False, False], [True, True, False], [True, True, True]]
 KEYS = ["degradation", "dataset", "recipe"]
 NUMBERS = ["psnr", "psnr_std", "ssim", "n_seeds", "seeds", "n_clips", "n_frames", "gain", "gain_std"]
 
@@ -49,7 +50,11 @@ def summarise(results: Results) -> pd.DataFrame:
     rows = rows.assign(gain=groups["psnr"].diff(), group=groups.ngroup())
     rows = rows.sort_values(["group", "row"], kind="stable")
     rows = rows.assign(gain_std=gain_spread(rows["group"], psnr_of_seeds(rows, results)))
-    timed = headline_timing(results.of(runtime.summarise)).drop_duplicates("model").set_index("model")
+    timed = (
+        headline_timing(results.of(runtime.summarise), facts.device)
+        .drop_duplicates("model")
+        .set_index("model")
+    )
     rows = rows.assign(
         parameters=rows["model"].map(timed["parameters"]), runtime_ms=rows["model"].map(timed["median_ms"])
     )
@@ -192,11 +197,35 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
             f"{row.variant} {number_text(row.gain, 2, row.gain_std, is_signed=True)} dB"
             for row in gains.itertuples()
         )
-        losing = list(gains.loc[gains["gain"] <= 0, "variant"])
-        order = f"{' and '.join(losing)} gained nothing" if losing else "each row gained, as in the paper"
-        seeds = f"over {rows['n_seeds'].min()} seeds" if gains["gain_std"].notna().any() else "one seed"
+        several = sorted({*rows.loc[rows["seeds"].astype(bool), "n_seeds"]})
+        seeds = (
+            "; one seed"
+            if several == [1]
+            else f"; {listed([str(n) for n in several])} seeds"
+            if several
+            else ""
+        )
         of_recipe = f", recipe {recipe}" if frame["recipe"].nunique() > 1 else ""
         sentences.append(
-            f"On {dataset} ({degradation}{of_recipe}; {seeds}) {order}: over the row before {told}."
+            f"On {dataset} ({degradation}{of_recipe}{seeds}) {order_text(rows, results)}: over the row before {told}."
         )
     return sentences
+
+
+def order_text(rows: pd.DataFrame, results: Results) -> str:
+    """Say which rows gained, as printed and beyond their spread; as in the paper, if these are its four rows."""
+    gains = rows[rows["gain"].notna()]
+    printed = gains["gain"].round(2)
+    lost = [*gains.loc[printed <= 0, "variant"]]
+    unsure = [*gains.loc[(printed > 0) & (gains["gain"] <= gains["gain_std"]), "variant"]]
+    if lost or unsure:
+        parts = [f"{listed(lost)} gained nothing"] if lost else []
+        parts += [f"{listed(unsure)} gained less than the spread over seeds"] if unsure else []
+        return " and ".join(parts)
+    missing = len(results.facts.ablation) - len(rows)
+    is_paper = rows[list(SWITCHES)].to_numpy(dtype=bool).tolist() == PAPER_ROWS and not missing
+    return (
+        "each row gained"
+        + (", as in the paper" if is_paper else "")
+        + (f" ({missing} of the study's rows were not measured)" if missing else "")
+    )

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from rlsp.metrics import METRICS, PSNR
 from rlsp.metrics.metric import Metric
 from rlsp.reporting.by_clip import Shown, tables_by_clip
-from rlsp.reporting.captions import degradation_text
-from rlsp.reporting.cells import plural
+from rlsp.reporting.captions import degradation_text, is_comparable
+from rlsp.reporting.cells import Number, listed, plural
 from rlsp.reporting.protocols import (
     apply_protocol,
     mean_over_clips,
@@ -27,6 +27,7 @@ from rlsp.reporting.style import (
     grid_shape,
     line_styles,
     new_figure,
+    plain,
     plot_line,
     styled,
     wrapped,
@@ -104,6 +105,8 @@ def figure(frame: pd.DataFrame, results: Results) -> Figure | None:
     scores = results.scores[results.scores["crop"] == protocol.crop]
     panels = []
     for metric in (PSNR[protocol.channel], *added):
+        if metric.name not in scores.columns:
+            continue
         rows = scores[np.isfinite(scores[metric.name])]
         panels += [(metric, *part) for part in rows.groupby(["dataset", "degradation", "clip"], sort=False)]
     if not panels:
@@ -125,7 +128,7 @@ def figure(frame: pd.DataFrame, results: Results) -> Figure | None:
             axis.set_xlabel("frame")
         if number % columns == 0 or metric is not panels[number - 1][0]:
             unit = f" [{metric.unit}]" if metric.unit else ""
-            axis.set_ylabel(f"{metric.label} of the frame,\ncrop {protocol.crop}{unit}")
+            axis.set_ylabel(plain(f"{metric.label} of the frame,\ncrop {protocol.crop}{unit}"))
     for axis in axes[len(panels) :]:
         axis.remove()
     seeds = scores.groupby(["variant", "degradation"])["run"].nunique().max()
@@ -163,17 +166,20 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     headline = frame[frame["protocol"] == results.facts.headline_protocol]
     for (dataset, degradation), rows in headline.groupby(["dataset", "degradation"], sort=False):
         means = rows[rows["clip"] == "mean"].dropna(subset=["psnr"]).sort_values("psnr", ascending=False)
-        if len(means) < 2:
+        if len(means) < 2 or not is_comparable(means):
             continue
-        best, second = means.iloc[0], means.iloc[1]
-        parts = [margin_text(rows, best, second)]
-        baseline = means[means["origin"] == "interpolation"]
-        if not baseline.empty and baseline.iloc[0]["variant"] not in (best["variant"], second["variant"]):
-            parts.append(margin_text(rows, best, baseline.iloc[0]))
-        spread = "" if pd.isna(best["psnr_std"]) else f" ± {best['psnr_std']:.2f}"
+        best, others = means.iloc[0], means.iloc[1:]
+        equal = [*others.loc[others["psnr"].round(2) == round(best["psnr"], 2), "variant"]]
+        others = others[~others["variant"].isin(equal)]
+        baseline = others[others["origin"] == "interpolation"]
+        compared = pd.concat([others[:1], baseline[:1]]).drop_duplicates("variant")
+        margins = " and ".join(margin_text(rows, best, other) for _, other in compared.iterrows())
+        names = listed([best["variant"], *equal])
+        verb = "are equally and the most accurate" if equal else "is the most accurate"
+        seed = "; one seed" if ((means["origin"] == "trained") & (means["n_seeds"] == 1)).any() else ""
         sentences.append(
-            f"On {dataset} ({degradation}) {best['variant']} is the most accurate: {best['psnr']:.2f}{spread} dB, "
-            f"{' and '.join(parts)}; {protocol_label(results.facts.headline)}."
+            f"On {dataset} ({degradation}{seed}) {names} {verb}: {Number(best['psnr'], 2, best['psnr_std'])} dB"
+            f"{', ' * bool(margins)}{margins}; {protocol_label(results.facts.headline)}."
         )
     return sentences
 

@@ -77,6 +77,8 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
         return []
     networks = headline_setting(networks.assign(threads=0)).drop_duplicates("model")
     first = networks.iloc[0]
+    if networks["model"].nunique() < 2:
+        return []
     parts = []
     for column, unit, decimals in (("parameters", "parameters", 0), ("gmac_per_frame", "GMAC", 2)):
         low, high = networks.loc[networks[column].idxmin()], networks.loc[networks[column].idxmax()]

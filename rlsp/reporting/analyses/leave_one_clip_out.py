@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rlsp.reporting.analyses import accuracy
-from rlsp.reporting.captions import degradation_text, seeds_columns
+from rlsp.reporting.captions import degradation_text, is_comparable, seeds_columns
 from rlsp.reporting.cells import with_spread
 from rlsp.reporting.protocols import (
     apply_protocol,
@@ -41,16 +41,17 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         by_variant = {
             str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)
         }
+        better = "higher" if is_comparable(of_set) else None
         group = f"mean PSNR-{results.facts.headline.channel.upper()} [dB]"
         columns = [
             Column("method", lambda variant: variant),
-            Column("all clips", lambda name, of=of_set: with_spread(of, name, "psnr", 2), group, "higher"),
+            Column("all clips", lambda name, of=of_set: with_spread(of, name, "psnr", 2), group, better),
             *[
                 Column(
                     f"without {clip}",
                     lambda name, clip=clip, of=by_variant: with_spread(of[name], clip, "psnr", 2),
                     group,
-                    "higher",
+                    better,
                 )
                 for clip in rows["left_out"].unique()
             ],
@@ -80,6 +81,9 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     means = accuracy.headline_means(results)
     for (dataset, degradation), rows in headline_sets(frame, results):
         of_set = means[(means["dataset"] == dataset) & (means["degradation"] == degradation)]
+        of_set, rows = (table.dropna(subset=["psnr"]) for table in (of_set, rows))
+        if len(of_set) < 2 or not is_comparable(of_set):
+            continue
         best = of_set.loc[of_set["psnr"].idxmax(), "variant"]
         without = rows.loc[rows.groupby("left_out", sort=False)["psnr"].idxmax()].set_index("left_out")
         turned = without[without["variant"] != best]

@@ -26,7 +26,10 @@ def summarise(results: Results) -> pd.DataFrame:
     """
     rows = []
     for key, of_run in results.rows("precisions").groupby(KEYS, sort=False):
-        clips, long = (of_run[of_run["part"] == part] for part in ("clip", "long"))
+        known = of_run.dropna(subset=["difference_db"])
+        clips, long = (known[known["part"] == part] for part in ("clip", "long"))
+        if clips.empty:
+            continue
         ends = (long["difference_db"].iloc[0], long["difference_db"].iloc[-1]) if len(long) else (None, None)
         numbers = (
             clips["difference_db"].mean(),
@@ -46,9 +49,10 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         return []
     rows = results.rows("precisions")
     first = rows.iloc[0]
+    is_double = frame.groupby("model")["run"].nunique() > 1
     clips, ends = "test clips [dB]", "long clip [dB]"
     columns = [
-        Column("weights", lambda row: row.model),
+        Column("weights", lambda row: row.run if is_double[row.model] else row.model),
         Column("precision", lambda row: row.precision),
         Column("mean", lambda row: _difference(row.difference_db), clips),
         Column("largest", lambda row: _difference(row.largest_db), clips),

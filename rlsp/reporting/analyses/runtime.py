@@ -253,7 +253,7 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     timed = timed[timed["median_ms"].notna()]
     networks = timed[timed["parameters"] > 0].sort_values("median_ms", kind="stable")
     if networks.empty:
-        return []
+        return [] if frame.empty else [counts_text(frame), *untimed_text(frame, results)]
     first = next(networks.itertuples())
     where = f"{device_text(first)} ({frames_text(first, results)})"
     sentences = [f"On {where} {fastest_text(first)}, the fastest of all networks and ways."]
@@ -269,10 +269,12 @@ def untimed_text(frame: pd.DataFrame, results: Results) -> list[str]:
     runs = runs[~runs["model"].isin(frame["model"])]
     reasons: dict[str, list[str]] = {}
     for run in runs.itertuples():
-        if run.origin in ("released-frames", "external") and run.model not in results.facts.models:
+        if run.model in results.facts.skipped:
+            reason = "left out by runtime.skip"
+        elif run.origin in ("released-frames", "external"):
             reason = "of which only frames are known, or weights without an entry of models"
         else:
-            reason = "left out by runtime.skip"
+            reason = "not timed yet"
         reasons.setdefault(reason, []).append(str(run.variant))
     return [f"Without a time: {listed(names)}, {reason}." for reason, names in reasons.items()]
 

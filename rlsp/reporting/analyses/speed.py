@@ -226,7 +226,7 @@ def table_of(rows: pd.DataFrame, results: Results) -> Table:
     columns = [
         Column("model", lambda row: row.label),
         Column(f"{PSNR[results.facts.headline.channel].label} [dB]", lambda row: Number(row.psnr, 2, row.psnr_std),
-               better="higher"),
+               better=None if (rows["psnr_from"] == PUBLISHED_PSNR).any() else "higher"),
         Column("PSNR from", psnr_from_text),
         Column("median [ms]", lambda row: Number(row.median_ms, None), way, "lower"),
         Column("10 to 90 %", spread_text, way),
@@ -311,10 +311,15 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     """Say which models are the best for their time, and how many times as fast as other methods the reference is."""
     shown = headline_timing(frame)
     sentences = []
-    for (dataset, panel), rows in shown[shown["psnr"].notna()].groupby(["dataset", "panel"], sort=False):
+    measured = shown[shown["psnr"].notna() & (shown["psnr_from"] != PUBLISHED_PSNR)]
+    for (dataset, panel), rows in measured.groupby(["dataset", "panel"], sort=False):
         if len(rows) < 2:
             continue
-        best = rows[rows["psnr"] > rows["psnr"].cummax().shift(fill_value=-float("inf"))]
+        is_beaten = [
+            ((rows["median_ms"] < row.median_ms) & (rows["psnr"].round(2) > round(row.psnr, 2))).any()
+            for row in rows.itertuples()
+        ]
+        best = rows[~pd.Series(is_beaten, index=rows.index)]
         points = [
             f"{row.label} ({Number(row.psnr, 2, row.psnr_std)} dB, {median_text(row)})"
             for row in best.itertuples()

@@ -7,10 +7,11 @@ from matplotlib.ticker import MaxNLocator
 
 from rlsp.metrics.metric import Metric
 from rlsp.reporting.by_clip import Shown, tables_by_clip
-from rlsp.reporting.captions import degradation_text
+from rlsp.reporting.captions import degradation_text, is_comparable
+from rlsp.reporting.cells import listed
 from rlsp.reporting.protocols import apply_protocol, mean_over_clips, measured, over_seeds
 from rlsp.reporting.results import Results
-from rlsp.reporting.style import PAGE_WIDTH, new_figure, styled, variant_styles, wrapped
+from rlsp.reporting.style import PAGE_WIDTH, new_figure, plain, styled, variant_styles, wrapped
 from rlsp.reporting.table import Table
 
 TITLE = "Temporal consistency"
@@ -96,7 +97,7 @@ def plot_rows(
             markersize=6,
             **(styles[variant] | {"linestyle": "none"}),
         )
-    axis.set_xlabel(metric.head)
+    axis.set_xlabel(plain(metric.head))
     axis.set_yticks(range(len(variants)), [wrapped(variant, 32) for variant in variants])
     axis.tick_params(axis="y", labelleft=with_names, length=0)
     axis.set_ylim(len(variants) - 0.5, -0.5)
@@ -108,7 +109,7 @@ def plot_rows(
 
 
 def findings(frame: pd.DataFrame, results: Results) -> list[str]:
-    """Say which method is the most consistent by each measure, and how far bicubic and the least consistent are."""
+    """Say which method is the most consistent by each measure, beside the second and the last."""
     sentences = []
     means = frame[frame["clip"] == "mean"]
     for (dataset, degradation), rows in means.groupby(["dataset", "degradation"], sort=False):
@@ -116,14 +117,17 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
             ordered = rows.dropna(subset=[metric.short]).sort_values(
                 metric.short, ascending=metric.better == "lower"
             )
-            if len(ordered) > 1:
-                shown = Shown.of(metric)
-                indexed = ordered.set_index("variant")
-                best, second, last = (ordered["variant"].iloc[place] for place in (0, 1, -1))
-                others = dict.fromkeys([second, last])
-                told = ", ".join(f"{name} {shown.number(indexed, name)}" for name in others)
-                sentences.append(
-                    f"On {dataset} ({degradation}) {best} is the most consistent by {metric.head}: "
-                    f"{shown.number(indexed, best)}, against {told}."
-                )
+            if len(ordered) < 2 or not is_comparable(ordered):
+                continue
+            shown, indexed = Shown.of(metric), ordered.set_index("variant")
+            numbers = {str(name): shown.number(indexed, name) for name in indexed.index}
+            (best, value), *others = numbers.items()
+            equal = [name for name, other in others if other.rounded == value.rounded]
+            others = [(name, other) for name, other in others if name not in equal]
+            told = ", ".join(f"{name} {other}" for name, other in dict([*others[:1], *others[-1:]]).items())
+            verb = "are equally and the most consistent" if equal else "is the most consistent"
+            sentences.append(
+                f"On {dataset} ({degradation}) {listed([best, *equal])} {verb} by {metric.head}: {value}"
+                f"{', against ' * bool(told)}{told}."
+            )
     return sentences

@@ -62,7 +62,8 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
     keys = ["variant", "recipe", "degradation"]
     groups = frame.groupby(keys, sort=False, dropna=False)
     rows = groups.agg(
-        steps=("steps", "max"), n_seeds=("run", "size"), seeds=("seed", lambda seeds: " ".join(map(str, seeds))),
+        steps=("steps", "max"), n_seeds=("run", "size"),
+        seeds=("seed", lambda seeds: " ".join(map(str, seeds.dropna()))),
         psnr=("psnr", "mean"), psnr_std=("psnr", "std"), gain=("gain", "mean"), gain_std=("gain", "std"),
         validation_psnr=("validation_psnr", "mean"), validation_psnr_std=("validation_psnr", "std"),
         steps_per_second=("steps_per_second", "median"),
@@ -158,19 +159,23 @@ def thinned(curve: pd.DataFrame, points: int, *, by_ratio: bool = False) -> pd.D
 # ---- findings ----------------------------------------------------------------------------------
 
 
+def range_text(values: pd.Series, *, is_signed: bool = False) -> str:
+    """Return the smallest and the largest of some values, or the one that there is."""
+    ends = dict.fromkeys(str(Number(value, 2, is_signed=is_signed)) for value in (values.min(), values.max()))
+    return " to ".join(ends)
+
+
 def findings(frame: pd.DataFrame, results: Results) -> list[str]:
     """Say how many trainings there were, and whether they still improved at their end."""
     if frame.empty:
         return []
     gains = frame["gain"].dropna()
-    low, high = Number(frame["psnr"].min(), 2), Number(frame["psnr"].max(), 2)
-    text = (
-        f"{plural(len(frame), 'training')} ({results.budget}) ended at {low} to {high} dB on their own crops"
-    )
+    ends = range_text(frame["psnr"])
+    text = f"{plural(len(frame), 'training')} ({results.budget}) ended at {ends} dB on their own crops"
     if gains.empty:
         return [f"{text}."]
     still = (gains > 0).sum()
     return [
         f"{text}; over the last tenth of their steps {still} of {len(gains)} still gained, {gains.median():+.2f} dB in "
-        f"the median (from {gains.min():+.2f} to {gains.max():+.2f})."
+        f"the median ({range_text(gains, is_signed=True)})."
     ]

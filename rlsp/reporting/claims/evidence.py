@@ -64,10 +64,10 @@ class Measured:
         """Number and what it is of."""
         return f"{self.text} ({self.detail})" if self.detail else self.text
 
-    def minus(self, other: "Measured") -> "Measured":
+    def minus(self, other: "Measured", decimals: int) -> "Measured":
         """Return the difference of two values."""
         value = self.value - other.value
-        return replace(self, numbers={"": value}, text=str(Number(value, 2, is_signed=True)))
+        return replace(self, numbers={"": value}, text=str(Number(value, decimals, is_signed=True)))
 
 
 class Evidence:

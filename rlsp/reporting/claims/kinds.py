@@ -53,7 +53,7 @@ def check_claim(label: str, claim: Claim, evidence: Evidence) -> list[dict[str, 
 
 
 def ledger_row(label: str, claim: Claim, check: Check, evidence: Evidence) -> dict[str, Any]:
-    """Return what became of a claim: texts, numbers, verdicts, and ``cited``, its `Citation`."""
+    """Return what became of a claim: texts, numbers, verdicts, and ``cited``, a list of `Citation`."""
     printed, known = claim.find_printed(evidence.results.published), check.calibration
     kept = [value for value in check.measured if value.is_decisive] or check.measured
     verdict = judge(claim, kept, printed) if kept else Verdict(NOT_MEASURED, note=evidence.gap(claim))
@@ -141,7 +141,9 @@ def margin(claim: Claim, evidence: Evidence) -> Iterator[Check]:
     """Find by how much one model is better than another of the same origin and recipe."""
     for protocol in claim.labels:
         values, others = (evidence.values(claim, model, protocol) for model in claim.models)
-        measured = [found.minus(others[batch]) for batch, found in values.items() if batch in others]
+        measured = [
+            found.minus(others[batch], claim.decimals) for batch, found in values.items() if batch in others
+        ]
         yield Check(protocol, measured, calibration(claim, evidence, protocol))
 
 

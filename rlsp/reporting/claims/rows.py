@@ -55,6 +55,10 @@ class Claim(Spec):
             raise mistake(f"expected one of {'; '.join(labels)}, got {self.protocol!r}", "protocol")
         if self.kind in ("margin", "speed-up") and len(self.models) != 2:
             raise mistake(f"expected two models, got {len(self.models)}", "models")
+        if self.kind == "margin" and self.metric not in PROTOCOLS:
+            raise mistake(
+                f"expected one of {', '.join(PROTOCOLS)} for a margin, got {self.metric!r}", "metric"
+            )
         if self.published is not None and not (self.source and self.confidence):
             raise mistake("expected a source and a confidence of Q or S beside it", "published")
         return self
