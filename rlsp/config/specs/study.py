@@ -217,7 +217,7 @@ class StudySpec(Spec):
     keep_archives: Flag = Field(
         False,
         description="Keep fetched zip archives; else each is removed once all that a run needs has been taken out of "
-        "it.",
+        "it, and of one that the study needs few clips of, such as REDS4, these are fetched alone.",
     )
     compare_lr: tuple[Line, ...] = Field(
         (), description="Data sets with an official_lr, with which our bicubic LR is compared."
