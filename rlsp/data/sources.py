@@ -16,7 +16,6 @@ from rlsp.config.datasets import read_shipped_table
 from rlsp.config.specs.downloads import Archive, Download, Files, Package, parse_download
 from rlsp.data.archives import fetch_archive
 from rlsp.data.clips import natural_key
-from rlsp.data.members import fetch_members
 from rlsp.errors import ConfigError, DownloadError
 from rlsp.files import file_sha256, replace_when_complete, write_json
 
@@ -57,6 +56,8 @@ def fetch(
     manifest_path, download = Path(manifest_path), parse_download(spec, f"downloads.{name}")
     if isinstance(download, Archive):
         if folders:
+            from rlsp.data.members import fetch_members
+
             fetch_members(name, download, folders, manifest_path)
             return
         fetch_archive(name, download, manifest_path)
