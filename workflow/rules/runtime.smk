@@ -14,6 +14,7 @@ rule time:
     threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
         gpu=gpus(STUDY),
+        gpu_places=gpu_places(STUDY),
     params:
         specs=TIMED,
         study=STUDY.name,
@@ -34,6 +35,7 @@ rule sweep:
     threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
         gpu=gpus(STUDY),
+        gpu_places=gpu_places(STUDY),
     params:
         model=STUDY.spec.runtime.sweep,
         spec=plain(SWEPT).get(STUDY.spec.runtime.sweep),

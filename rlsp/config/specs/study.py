@@ -113,8 +113,8 @@ class TrainingSettings(Spec):
     )
     runs_per_gpu: Annotated[int | str, WholeOr(1, 16, "auto")] = Field(
         1,
-        description="Trainings that share a GPU, or auto: as many as fill it, by the size of their batches. The "
-        "resource gpu then counts places: give `--resources gpu=` GPUs times this.",
+        description="Trainings that share a GPU, or auto: as many as fill it, by the size of their batches. On "
+        "one machine give `--resources gpu_places=` GPUs times this; a scheduler gives each training a GPU of its own.",
     )
     resident: Literal["auto", "always", "never"] = Field(
         "auto",
