@@ -26,7 +26,7 @@ def read_study(args: argparse.Namespace) -> "Study":
 def fetch_command(args: argparse.Namespace) -> None:
     """Download the files that a study needs, checked against their SHA-256."""
     from rlsp.config.checks import check_known
-    from rlsp.config.needs import needed_downloads
+    from rlsp.config.needs import few_of_archive, needed_downloads
     from rlsp.data.sources import fetch
     from rlsp.planning.space import check_space, space_needed
 
@@ -36,7 +36,8 @@ def fetch_command(args: argparse.Namespace) -> None:
         check_known("download", name, study.spec.downloads)
     check_space(space_needed(study, names), study.paths.data)
     for name in names:
-        fetch(name, study.download(name), study.downloaded(name))
+        folders = few_of_archive(study, name) if name in study.archives else ()
+        fetch(name, study.download(name), study.downloaded(name), folders)
 
 
 def where_command(args: argparse.Namespace) -> None:

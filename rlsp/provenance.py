@@ -25,7 +25,8 @@ NO_PART = tuple(
     f"rlsp.{name}"
     for name in (
         "errors", "shipped", "own_code", "files", "columns", "provenance", "processors", "config", "starting", "cli",
-        "jobs", "data.sources", "data.download", "data.archives", "data.staging", "training.lease", "training.taking",
+        "jobs", "data.archives", "data.members", "data.sources", "data.download", "data.staging",
+        "training.lease", "training.taking",
     )
 )  # fmt: skip
 # LR clips that code of the same arithmetic made are not made again: the hash of rlsp.data.degradation now and then.

@@ -18,6 +18,7 @@ import pytest
 NEEDED = {
     "test_clips.py": "av",
     "test_download.py": "requests",
+    "test_members.py": "requests",
     "test_packing.py": "av",
     "test_upscaling.py": "av",
 }

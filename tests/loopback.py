@@ -14,7 +14,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, contents):
         super().__init__(("127.0.0.1", 0), Handler)
         self.contents = contents
-        self.faults, self.requests, self.has_ranges = {}, [], True
+        self.faults, self.requests, self.has_ranges, self.sent = {}, [], True, 0
         self.released = threading.Event()
 
     def url(self, name):
@@ -29,7 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         name = self.path.lstrip("/")
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if self.server.has_ranges else 0
+        wanted = self.headers.get("Range") if self.server.has_ranges else None
+        first, _, last = (wanted or "bytes=0-")[6:].partition("-")
+        start = int(first)
         self.server.requests.append((name, start, time.monotonic()))
         faults = self.server.faults.get(name, [])
         fault = faults.pop(0) if faults else None
@@ -46,23 +48,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = {"flip": content[:99] + b"?" + content[100:], "short": content[:half]}.get(fault, content)
         if start >= len(content):
             return self.refuse(416)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        end = min(int(last) + 1, len(content)) if last else len(content)
+        if fault == "other range":
+            start, end = start - 1, end - 1
+        self.send_response(206 if wanted else 200)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         if fault == "drop unannounced":
             self.send_header("Connection", "close")
         else:
-            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("Content-Length", str(end - start))
         self.end_headers()
         if fault in ("drop", "drop unannounced"):
-            self.wfile.write(content[start : start + half // 2])
+            self.wfile.write(content[start : start + (end - start if last else half) // 2])
             self.close_connection = True
         elif fault == "stall":
             self.wfile.write(content[start : start + half])
             self.wfile.flush()
             self.server.released.wait(20)
         else:
-            self.wfile.write(content[start:])
+            self.wfile.write(content[start:end])
+            self.server.sent += end - start
         return None
 
     def refuse(self, status):

@@ -81,11 +81,11 @@ class Session:
     """
 
     def __init__(self, studies: list[Path], device: str, folder: Path, *, tiny: bool) -> None:
-        from rlsp.config.resources import places
+        from rlsp.config.resources import shared_places
         from rlsp.config.study import Study
 
         self.study = Study.from_file(*studies)
-        self.places = places(self.study)
+        self.places = shared_places(self.study)
         self.options = [option for path in studies for option in ("--study", str(path))]
         self.device, self.folder, self.tiny = device, folder, tiny
         self.rows: list[dict[str, object]] = []

@@ -1,10 +1,14 @@
-"""What jobs of a study ask for: GPUs, in places, and threads."""
+"""What jobs of a study ask for: GPUs, places on them, and threads.
+
+The resource ``gpu`` counts whole GPUs, as schedulers hand them out; ``gpu_places`` counts the trainings that fit beside
+each other on this machine's, see :func:`shared_places`.
+"""
 
 from rlsp.config.study import Study
 
 
-def places(study: Study) -> int:
-    """Count the trainings that share a GPU; resources count places, of which a job that wants a GPU alone takes all."""
+def shared_places(study: Study) -> int:
+    """Count the trainings that share a GPU; a job that wants a GPU alone takes all of its places."""
     settings = study.spec.training
     if settings.runs_per_gpu != "auto":
         return int(settings.runs_per_gpu)
@@ -15,19 +19,28 @@ def places(study: Study) -> int:
 
 
 def gpus(study: Study, run_id: str | None = None) -> int:
-    """Count the GPUs, in places, that a restoring or timing job asks for; interpolation needs none."""
+    """Count the GPUs that a restoring or timing job asks for; interpolation needs none."""
     is_on_cpu = study.spec.device == "cpu" or (run_id and study.runs[run_id].kind == "interpolation")
-    return 0 if is_on_cpu else places(study)
+    return 0 if is_on_cpu else 1
 
 
-def training_gpus(study: Study, run_id: str) -> int:
-    """Count the GPUs that a training asks for, in places: one, or whole GPUs where it shares none."""
+def gpu_places(study: Study, run_id: str | None = None) -> int:
+    """Count the places on GPUs that a restoring or timing job asks for: all of one GPU."""
+    return gpus(study, run_id) * shared_places(study)
+
+
+def training_gpus(study: Study) -> int:
+    """Count the GPUs that a training asks for: one for each of its processes."""
+    return gpus(study) * study.spec.training.processes
+
+
+def training_places(study: Study, run_id: str) -> int:
+    """Count the places on GPUs that a training asks for: one, or all of its GPUs where it shares none."""
     settings, recipe = study.spec.training, study.spec.recipes[str(study.runs[run_id].recipe)]
-    whole = gpus(study)
-    if settings.processes > 1:
-        return whole * settings.processes
     fills_one = settings.runs_per_gpu == "auto" and recipe.runs_that_fill == 1
-    return whole if fills_one else min(whole, 1)
+    if settings.processes > 1 or fills_one:
+        return training_gpus(study) * shared_places(study)
+    return training_gpus(study)
 
 
 def training_threads(study: Study, run_id: str) -> int:

@@ -11,7 +11,7 @@ import threading
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,7 +37,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK_BYTES = 1 << 16
 HUB = "https://huggingface.co"
 _ENCRYPTED = 1  # bit of ZipInfo.flag_bits
-_UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
+UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 
 
 # ---- fetching ----------------------------------------------------------------------------------
@@ -105,13 +105,21 @@ def archive_urls(name: str, spec: ArchiveDownload) -> Sequence[str]:
     return ["/".join([mirror.rstrip("/"), name, urllib.parse.quote(spec.file)])]
 
 
-def read_archive_download(manifest_path: Path) -> tuple[dict[str, Any], Path]:
+def read_archive_download(manifest_path: Path, folders: Iterable[str]) -> tuple[dict[str, Any], Path]:
     """Read the manifest of a fetched archive and find its file.
+
+    Parameters
+    ----------
+    manifest_path : Path
+        The manifest.
+    folders : iterable of str
+        Folders inside the archive that are going to be read.
 
     Raises
     ------
     DataError
-        The file, or the manifest that says it was checked, is missing, or its size is wrong.
+        The file, or the manifest that says it was checked, is missing, or its size is wrong, or it was fetched without
+        one of the folders.
     """
     manifest_path = Path(manifest_path)
     if not manifest_path.is_file():
@@ -129,6 +137,12 @@ def read_archive_download(manifest_path: Path) -> tuple[dict[str, Any], Path]:
         )
     if path.stat().st_size != entry["bytes"]:
         raise DataError(f"{path}: expected {entry['bytes']} bytes, got {path.stat().st_size}")
+    lacking = sorted({*folders} - {*manifest["folders"]}) if "folders" in manifest else []
+    if lacking:
+        raise DataError(
+            f"{path}: expected {lacking[0]} in it, but only {len(manifest['folders'])} other clips were fetched for a "
+            "study that needs no more; remove it and run again"
+        )
     return manifest, path
 
 
@@ -156,7 +170,7 @@ class Archive:
         self.path = Path(path)
         self._handles = threading.local()
         infos = self._handle().infolist()
-        _check_members(self.path, infos)
+        check_members(self.path, infos, self.path.stat().st_size)
         self._members = {info.filename: info for info in infos}
         self._folders: dict[str, list[str]] = {}
         for name in self._members:
@@ -171,7 +185,7 @@ class Archive:
                 self._handles.archive = zipfile.ZipFile(self.path)
             except FileNotFoundError:
                 raise DataError(f"{self.path}: expected a zip archive, but there is none") from None
-            except _UNSOUND as error:
+            except UNSOUND as error:
                 raise DataError(f"{self.path}: expected a complete zip archive, got: {error}") from None
         return self._handles.archive
 
@@ -230,23 +244,38 @@ class Archive:
 
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         """Bytes of one member, never more than it announces; its CRC is checked at the end."""
-        _check_bounds(self.path, info)
+        check_bounds(self.path, info)
         content = io.BytesIO()
         try:
             with self._handle().open(info) as file:
                 # small steps: a member that lies about its size is decompressed no further than it says
                 shutil.copyfileobj(file, content, _CHUNK_BYTES)
-        except _UNSOUND as error:
+        except UNSOUND as error:
             raise DataError(f"{self.path}: {info.filename}: expected a sound file, got: {error}") from None
         except OSError as error:
             raise DataError(f"{self.path}: {info.filename}: cannot be read: {error.strerror}") from None
         return content.getvalue()
 
 
-def _check_members(path: Path, infos: list[zipfile.ZipInfo]) -> None:
-    """Refuse names and entries that no honest archive has."""
+def check_members(where: Path | str, infos: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse names and entries that no honest archive has.
+
+    Parameters
+    ----------
+    where : Path or str
+        The archive, as errors name it.
+    infos : list of ZipInfo
+        Its entries.
+    size : int
+        Its bytes.
+
+    Raises
+    ------
+    DataError
+        There is one.
+    """
     if len(infos) > _MEMBERS_LIMIT:
-        raise DataError(f"{path}: expected at most {_MEMBERS_LIMIT} files, got {len(infos)}")
+        raise DataError(f"{where}: expected at most {_MEMBERS_LIMIT} files, got {len(infos)}")
     names = set()
     for info in infos:
         # ZipInfo.filename ends at a NUL; orig_filename is what the archive says
@@ -258,23 +287,29 @@ def _check_members(path: Path, infos: list[zipfile.ZipInfo]) -> None:
             or ".." in name.split("/")
             or name[1:2] == ":"
         ):
-            raise DataError(f"{path}: expected relative names inside the archive, got {name!r}")
+            raise DataError(f"{where}: expected relative names inside the archive, got {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{path}: {name}: expected a file or folder, got a link")
+            raise DataError(f"{where}: {name}: expected a file or folder, got a link")
         if name in names:
-            raise DataError(f"{path}: {name}: expected every name once, got it twice")
+            raise DataError(f"{where}: {name}: expected every name once, got it twice")
         names.add(name)
     compressed = sum(info.compress_size for info in infos)
-    if compressed > path.stat().st_size:
+    if compressed > size:
         raise DataError(
-            f"{path}: expected members that lie one after the other, got {compressed} bytes of them "
-            f"in a file of {path.stat().st_size}"
+            f"{where}: expected members that lie one after the other, got {compressed} bytes of them "
+            f"in a file of {size}"
         )
 
 
-def _check_bounds(path: Path, info: zipfile.ZipInfo) -> None:
-    """Refuse to read a member that is no file of a picture's size."""
-    where = f"{path}: {info.filename}"
+def check_bounds(archive: Path | str, info: zipfile.ZipInfo) -> None:
+    """Refuse to read a member that is no file of a picture's size.
+
+    Raises
+    ------
+    DataError
+        It is not.
+    """
+    where = f"{archive}: {info.filename}"
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
         raise DataError(f"{where}: expected a stored or deflated file without password, got another kind")
     if info.file_size > _MEMBER_LIMIT_BYTES:
@@ -325,7 +360,8 @@ def pack_archive(
     if all(found.values()):
         licence = read_json(archive_path.with_name("manifest.json"))["licence"]
         return licence, [functools.partial(dict, {clip: entry}) for clip, entry in found.items()]
-    manifest, archive_path = read_archive_download(archive_path.with_name("manifest.json"))
+    folders = [clip_folder(spec.folder, clip) for clip in archive_clips(spec)]
+    manifest, archive_path = read_archive_download(archive_path.with_name("manifest.json"), folders)
     archive, jobs = Archive(archive_path), []
     for clip, entry in found.items():
         names = archive.pictures(clip_folder(spec.folder, clip), spec.frames)[: spec.first_frames]

@@ -103,7 +103,7 @@ def fetch_files(
         missing = [item for item in items if not verified.has(item)]
         size = sum(item.bytes for item in items)
         bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress)
-        with bar, _session(workers, retries) as session:
+        with bar, http_session(workers, retries) as session:
             bar.update(size - sum(item.bytes for item in missing))
             fetcher = _Fetcher(folder, session, timeout, retries, bar)
             failures = _fetch_all(fetcher, missing, workers, verified)
@@ -122,7 +122,7 @@ def _check_path(path: str) -> None:
         raise DownloadError(f"{path}: expected a relative path inside the folder of the download")
 
 
-def _session(workers: int, retries: int) -> requests.Session:
+def http_session(workers: int, retries: int) -> requests.Session:
     """Session that keeps connections and asks again, with back-off, before a body has begun."""
     policy = Retry(
         total=retries,
@@ -245,7 +245,7 @@ def _reason(error: Exception, item: Item) -> str:
     if isinstance(error, DownloadError):
         return str(error)
     if isinstance(error, requests.RequestException):
-        return f"cannot be fetched: {_innermost(error)} ({item.url})"
+        return f"cannot be fetched: {innermost(error)} ({item.url})"
     if isinstance(error, OSError):
         return f"cannot be written: {error.strerror or error}"
     raise error
@@ -259,7 +259,7 @@ def _all_failed(failed: dict[str, Exception], item: Item) -> DownloadError:
     return DownloadError(f"none of {len(failed)} places has it: {'; '.join(reasons)}")
 
 
-def _innermost(error: Exception) -> str:
+def innermost(error: Exception) -> str:
     """Give what lies at the bottom of the errors that requests and urllib3 wrap around each other."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", None) or cause
@@ -425,9 +425,7 @@ class _Fetcher:
                 if part.hashed > item.bytes:
                     return
         except requests.RequestException as error:
-            raise _Broken(
-                f"the connection broke off after {file.tell()} bytes: {_innermost(error)}"
-            ) from None
+            raise _Broken(f"the connection broke off after {file.tell()} bytes: {innermost(error)}") from None
         if file.tell() < item.bytes and "Content-Length" not in response.headers:
             raise _Broken(f"expected {item.bytes} bytes, the connection ended after {file.tell()}")
 

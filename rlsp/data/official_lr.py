@@ -50,9 +50,9 @@ def compare_lr(
     DataError
         A clip is missing from the archive, or has another size, or less frames than ours.
     """
-    _, path = read_archive_download(download)
-    compare_clip = functools.partial(_compare_clip, Archive(path), spec)
     opened = open_clips(clips)
+    _, path = read_archive_download(download, [clip_folder(spec["folder"], clip) for clip in opened])
+    compare_clip = functools.partial(_compare_clip, Archive(path), spec)
     with ThreadPoolExecutor(workers) as pool:
         rows = [row for of_clip in pool.map(compare_clip, opened, opened.values()) for row in of_clip]
     write_rows(table, OFFICIAL_LR.names, rows)

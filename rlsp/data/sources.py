@@ -8,7 +8,7 @@ import sys
 import tempfile
 import urllib.parse
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +23,9 @@ from rlsp.files import file_sha256, replace_when_complete, write_json
 _MEMBER_LIMIT_BYTES = 1 << 30
 
 
-def fetch(name: str, spec: Mapping[str, Any] | Download, manifest_path: Path) -> None:
+def fetch(
+    name: str, spec: Mapping[str, Any] | Download, manifest_path: Path, folders: Collection[str] = ()
+) -> None:
     """Download what a catalogue entry names into the folder of `manifest_path`, which is written last.
 
     The environment variable ``RLSP_MIRROR`` takes the place of the ``base_url`` of single files (below
@@ -41,6 +43,8 @@ def fetch(name: str, spec: Mapping[str, Any] | Download, manifest_path: Path) ->
         :func:`rlsp.data.archives.fetch_archive`.
     manifest_path : Path
         The JSON file to write: download, spec, licence, and files (path -> bytes, sha256).
+    folders : collection of str
+        Of an archive, the folders to fetch alone, see :func:`rlsp.data.members.fetch_members`; none fetches all of it.
 
     Raises
     ------
@@ -51,6 +55,11 @@ def fetch(name: str, spec: Mapping[str, Any] | Download, manifest_path: Path) ->
     """
     manifest_path, download = Path(manifest_path), parse_download(spec, f"downloads.{name}")
     if isinstance(download, Archive):
+        if folders:
+            from rlsp.data.members import fetch_members
+
+            fetch_members(name, download, folders, manifest_path)
+            return
         fetch_archive(name, download, manifest_path)
         return
     folder = manifest_path.parent

@@ -14,7 +14,7 @@ import pandas as pd
 from rlsp.columns import TRAINING_RATE, read_table
 from rlsp.config.constants import PASSES
 from rlsp.config.datasets import archive_clips, read_shipped_table
-from rlsp.config.needs import needed_downloads, needed_lr
+from rlsp.config.needs import few_of_archive, needed_downloads, needed_lr
 from rlsp.config.specs.datasets import Archived, CameraMoves, Dataset, Pictures, Video
 from rlsp.config.specs.downloads import Archive, Download, Files
 from rlsp.config.specs.models import Model
@@ -278,10 +278,7 @@ def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
     needed = needed_lr(study)
     datasets = sorted({name for _, name in needed})
     shapes = {name: clip_shapes(study, name, look=look) for name in datasets}
-    rows = [
-        ("download", name, download_bytes(study.spec.downloads[name]), "size its publisher states")
-        for name in needed_downloads(study)
-    ]
+    rows = [("download", name, *_fetched(study, name)) for name in needed_downloads(study)]
     rows += [("HR clips", name, 3 * pixels(shapes[name]), "8-bit RGB") for name in datasets]
     part = study.spec.scale**2
     rows += [
@@ -298,6 +295,14 @@ def estimate_disk(study: Study, *, look: bool = True) -> pd.DataFrame:
     ]
     rows.append(("weights", study.name, weight_bytes(study), "4 bytes a parameter"))
     return pd.DataFrame(rows, columns=list(DISK_COLUMNS)).astype({"bytes": "float64"})
+
+
+def _fetched(study: Study, name: str) -> tuple[int | None, str]:
+    """Size of what is fetched of a download, and how it is known."""
+    few = few_of_archive(study, name) if name in study.archives else {}
+    if few:
+        return sum(few.values()), f"at most: its {len(few)} clips that are needed, without compression"
+    return download_bytes(study.spec.downloads[name]), "size its publisher states"
 
 
 def restored_bytes(study: Study, dataset: str, shapes: list[Shape] | None) -> float:

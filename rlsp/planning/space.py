@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from rlsp.config.datasets import archive_clips
-from rlsp.config.needs import needed_datasets, needed_downloads, needed_lr
+from rlsp.config.needs import few_of_archive, needed_datasets, needed_downloads, needed_lr
 from rlsp.config.specs.datasets import Archived
 from rlsp.config.specs.downloads import Archive
 from rlsp.config.study import Study
@@ -49,9 +49,11 @@ def space_needed(study: Study, downloads: Collection[str] | None = None) -> dict
 
 
 def _archive_bytes(study: Study, name: str) -> int:
-    """Bytes that an archive still lacks."""
+    """Bytes that an archive still lacks, at most: clips that are fetched alone lie there twice for a moment."""
     path = study.archive(name)
     files = [file for file in (path, path.with_name(path.name + ".part")) if file.exists()]
+    if few := few_of_archive(study, name):
+        return 0 if path.exists() else 2 * sum(few.values())
     spec = cast(Archive, study.spec.downloads[name])
     return max(0, spec.bytes - sum(file.stat().st_size for file in files))
 

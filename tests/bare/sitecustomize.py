@@ -7,6 +7,7 @@ ABSENT = {
     *(
         "av",
         "requests",
+        "remotezip",
         "snakemake",
         "papermill",
         "nbconvert",

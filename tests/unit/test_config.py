@@ -5,7 +5,14 @@ import pytest
 import yaml
 
 from rlsp.config.keys import json_schema, list_keys
-from rlsp.config.resources import gpus, places, training_gpus, training_threads
+from rlsp.config.resources import (
+    gpu_places,
+    gpus,
+    shared_places,
+    training_gpus,
+    training_places,
+    training_threads,
+)
 from rlsp.config.specs.datasets import parse_dataset
 from rlsp.config.specs.facts import Facts
 from rlsp.config.specs.models import parse_model
@@ -500,9 +507,14 @@ def test_resources_count_places_on_gpus(training, batch, shared, of_training, al
     config["recipes"]["demo"] |= {"batch": batch, "crop": 36}
     study = Study(config)
     run = "rlsp-3-16.gaussian.s0"
-    assert (places(study), training_gpus(study, run), gpus(study)) == (shared, of_training, alone)
+    assert (shared_places(study), training_places(study, run), gpu_places(study)) == (
+        shared,
+        of_training,
+        alone,
+    )
+    assert (training_gpus(study), gpus(study)) == (study.spec.training.processes, 1)
     cpu = Study({**config, "device": "cpu"})
-    assert (training_gpus(cpu, run), gpus(cpu)) == (0, 0)
+    assert (training_places(cpu, run), gpu_places(cpu), training_gpus(cpu), gpus(cpu)) == (0, 0, 0, 0)
     assert training_threads(study, run) == study.spec.training.processes
 
 
@@ -512,8 +524,8 @@ def test_a_training_that_fills_a_gpu_asks_for_all_of_it(demo):
     config = {**demo, "device": "cuda", "training": {"runs_per_gpu": "auto"}, "runs": [*demo["runs"], large]}
     config = changed(config, ["recipes", "large"], {**demo["recipes"]["demo"], "batch": 256})
     study = Study(config)
-    asked = [training_gpus(study, run) for run in ("rlsp-3-16.gaussian.s0", "rlsp-3-16.large.gaussian.s0")]
-    assert (places(study), asked) == (4, [1, 4])
+    asked = [training_places(study, run) for run in ("rlsp-3-16.gaussian.s0", "rlsp-3-16.large.gaussian.s0")]
+    assert (shared_places(study), asked) == (4, [1, 4])
 
 
 # ---- what is written in study files --------------------------------------------------------------------

@@ -12,7 +12,7 @@ import snakemake_runs
 import yaml
 from loopback import serving
 from made_archives import download_entry, made_clips, official_lr, write_archive
-from snakemake_runs import COMMAND, STUDIES, new_folder, run, snakemake
+from snakemake_runs import COMMAND, STUDIES, edit, new_folder, run, snakemake
 
 from rlsp.config.study import Study
 
@@ -122,6 +122,30 @@ def test_another_set_from_the_same_archive_leaves_the_first_alone(finished, serv
     assert zips(folder) == [] and [name for name, *_ in server.requests] == [SHARP]
 
 
+def test_few_clips_are_fetched_alone_and_another_study_gets_all(tmp_path, monkeypatch):
+    """Clips of a first study, fetched and not yet packed, are no obstacle to one that needs the whole archive."""
+    path = write_archive(tmp_path / "sharp.zip", made_clips(clips=[f"{number:03d}" for number in range(10)]))
+    entries = {"made-sharp": download_entry(path, NOBODY), "made-bicubic": download_entry(path, NOBODY)}
+    with serving({SHARP: path.read_bytes()}) as server:
+        monkeypatch.setenv("RLSP_MIRROR", server.url(""))
+        folder = archive_folder(tmp_path / "clone", [{}, entries])
+        edit(folder, lambda study: study.update(runs=study["runs"][1:], compare_lr=[]))
+        target = clips_of(folder, "made-test")
+        snakemake(folder, "--cores", "1", "data/downloads/made-sharp/sharp.zip")
+        assert len(server.requests) == 1 + 2 * 8 and server.sent < path.stat().st_size / 2
+        snakemake(folder, "--cores", "1", target)
+        assert len(server.requests) == 1 + 2 * 8 and zips(folder) == []
+        assert planned(folder, target) == set()
+        (folder / target).unlink()
+        (folder / target).with_name("unpacked.json").unlink()
+        snakemake(folder, "--cores", "1", "data/downloads/made-sharp/sharp.zip")
+        edit(folder, lambda study: study["datasets"]["made-test"].update(clips=["000-009"]))
+        more = clips_of(folder, "made-test")
+        assert planned(folder, more) == {"fetch_archive", "unpack", "pack"}
+        snakemake(folder, "--cores", "1", more)
+        assert server.requests[-1][:2] == (SHARP, 0) and len(list((folder / more).parent.glob("*.npy"))) == 10
+
+
 def test_fetched_beforehand_nothing_is_asked_for_again(archives, server, tmp_path, monkeypatch):
     """What `make fetch` brings where there is a network is all that is needed where there is none."""
     folder = archive_folder(tmp_path / "clone", archives, keep_archives=True)
@@ -194,7 +218,7 @@ def test_damaged_picture_stops_with_its_name_and_loses_nothing(archives, tmp_pat
 
 def test_too_small_a_disk_stops_before_any_job(archives, tmp_path):
     entries = {**archives[1], "made-sharp": {**archives[1]["made-sharp"], "bytes": 10**18}}
-    folder = archive_folder(tmp_path / "clone", [archives[0], entries])
+    folder = archive_folder(tmp_path / "clone", [archives[0], entries], keep_archives=True)
     printed = snakemake(folder, "--cores", "2", check=False)
     assert re.search(r"^error: data: expected 1000000000.\d GB of free disk space", printed, re.MULTILINE)
     assert "Traceback" not in printed and not (folder / "data").exists()

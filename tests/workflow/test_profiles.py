@@ -6,11 +6,12 @@ import re
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
-from snakemake_runs import COMMAND, TINY, new_folder, snakemake, train_by_hand
+from snakemake_runs import COMMAND, TINY, edit, new_folder, snakemake, train_by_hand
 
 from rlsp.shipped import ROOT
 
@@ -63,6 +64,36 @@ def test_a_study_plans_through_a_profile(name, tmp_path):
     printed = snakemake(folder, *arguments)
     train = re.search(r"^rule train:\n.*?resources: (.*?)$", printed, re.MULTILINE | re.DOTALL)
     assert "runtime=1440" in train[1] and "mem_mb=16000" in train[1]
+
+
+def asked_of_a_scheduler(printed):
+    """List GPUs and places that each rule asks for, as a dry run tells them."""
+    found = {}
+    for rule, resources in re.findall(
+        r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", printed, re.MULTILINE
+    ):
+        values = dict(item.split("=", 1) for item in resources.split(", "))
+        found.setdefault(rule, set()).add((values.get("gpu", "0"), values.get("gpu_places", "0")))
+    return found
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_scheduler_is_asked_for_whole_gpus(name, tmp_path):
+    """Also where trainings share one on a machine of one's own; both kinds hand the number on as it is."""
+    changes = {"device": "cuda", "training": {"runs_per_gpu": 3}}
+    folder = new_folder(tmp_path / "clone", **changes)
+    arguments = ["--workflow-profile", f"profiles/{name}", "--executor", "dryrun", "--dry-run"]
+    asked = asked_of_a_scheduler(snakemake(folder, *arguments))
+    assert asked["train"] == {("1", "1")} and asked["time"] == {("1", "3")}
+    assert asked["restore"] == {("1", "3"), ("0", "0")}  # interpolation needs none
+    edit(folder, lambda study: study.update(training={"runs_per_gpu": 3, "processes": 2}))
+    assert asked_of_a_scheduler(snakemake(folder, *arguments))["train"] == {("2", "6")}
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    job = SimpleNamespace(resources={"gpu": 1, "gpu_places": 3})
+    assert set_gres_string(job) == " --gpus=1"
+    assert "{resources.gpu}" in profile("cluster-generic")["cluster-generic-submit-cmd"]
 
 
 def test_a_training_killed_under_another_scheduler_goes_on(finished, tmp_path, monkeypatch):

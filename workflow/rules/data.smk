@@ -28,7 +28,7 @@ rule fetch_archive:
         "../../envs/rlsp.yaml"
     params:
         name=lambda wildcards: wildcards.archive,
-        bytes=lambda wildcards: STUDY.download(wildcards.archive).what_decides_bytes(),
+        bytes=lambda wildcards: what_is_fetched(STUDY, wildcards.archive),
     script:
         "../scripts/fetch_archive.py"
 

@@ -18,6 +18,7 @@ rule restore:
     threads: STUDY.spec.restore.threads
     resources:
         gpu=lambda wildcards: gpus(STUDY, wildcards.run),
+        gpu_places=lambda wildcards: gpu_places(STUDY, wildcards.run),
     params:
         degradation=lambda wildcards: STUDY.degradation(
             STUDY.runs[wildcards.run].degradation
@@ -87,6 +88,7 @@ rule compare_precisions:
     threads: STUDY.spec.restore.threads
     resources:
         gpu=gpus(STUDY),
+        gpu_places=gpu_places(STUDY),
     params:
         runs=[STUDY.compared(run) for run in COMPARED],
         study=STUDY.name,

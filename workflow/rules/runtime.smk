@@ -14,6 +14,7 @@ rule time:
     threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
         gpu=gpus(STUDY),
+        gpu_places=gpu_places(STUDY),
     params:
         **TIMED,
         study=STUDY.name,
@@ -31,6 +32,7 @@ rule sweep:
     threads: workflow.resource_settings.cores or STUDY.spec.runtime.threads
     resources:
         gpu=gpus(STUDY),
+        gpu_places=gpu_places(STUDY),
     params:
         model=STUDY.spec.runtime.sweep,
         spec=plain(SWEPT).get(STUDY.spec.runtime.sweep),

@@ -25,7 +25,8 @@ rule train:
         "../../envs/rlsp.yaml"
     threads: lambda wildcards: training_threads(STUDY, wildcards.run)
     resources:
-        gpu=lambda wildcards: training_gpus(STUDY, wildcards.run),
+        gpu=training_gpus(STUDY),
+        gpu_places=lambda wildcards: training_places(STUDY, wildcards.run),
     params:
         spec=lambda wildcards: STUDY.training(wildcards.run).dump(),
         folder=lambda wildcards: STUDY.training_folder(wildcards.run).name,

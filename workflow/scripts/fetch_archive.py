@@ -9,4 +9,5 @@ with job(snakemake.log):
         # not a param: another mirror is no reason to throw 34 GB away
         snakemake.config["downloads"][snakemake.params.name],
         Path(snakemake.output[0]).with_name("manifest.json"),
+        snakemake.params.bytes.get("folders", ()),
     )

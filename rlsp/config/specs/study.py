@@ -113,8 +113,8 @@ class TrainingSettings(Spec):
     )
     runs_per_gpu: Annotated[int | str, WholeOr(1, 16, "auto")] = Field(
         1,
-        description="Trainings that share a GPU, or auto: as many as fill it, by the size of their batches. The "
-        "resource gpu then counts places: give `--resources gpu=` GPUs times this.",
+        description="Trainings that share a GPU, or auto: as many as fill it, by the size of their batches. On "
+        "one machine give `--resources gpu_places=` GPUs times this; a scheduler gives each training a GPU of its own.",
     )
     resident: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -217,7 +217,7 @@ class StudySpec(Spec):
     keep_archives: Flag = Field(
         False,
         description="Keep fetched zip archives; else each is removed once all that a run needs has been taken out of "
-        "it.",
+        "it, and of one that the study needs few clips of, such as REDS4, these are fetched alone.",
     )
     compare_lr: tuple[Line, ...] = Field(
         (), description="Data sets with an official_lr, with which our bicubic LR is compared."
