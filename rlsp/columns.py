@@ -71,6 +71,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "validation_psnr": (NUMBER, "dB"),
     "loop": (TEXT, "rlsp or plain"),
     "execution": (TEXT, "eager, compile or graph"),
+    "optimizer": (TEXT, "adam or soap"),
     "workers": (WHOLE, "processes that read"),
     "resident": (FLAG, "clips lie on the GPU"),
     "steps": (WHOLE, "count"),
@@ -143,9 +144,9 @@ SWEEP = Columns((
 TRAINING_LOG = Columns(LOGGED, frozenset({"validation_psnr", "precision"}))
 TRAINING = Columns(("run", "model", "recipe", "degradation", "seed", *LOGGED), TRAINING_LOG.added)
 TRAINING_RATE = Columns((
-    "device", "threads", "model", "loop", "precision", "execution", "batch", "crop", "frames", "workers",
+    "device", "threads", "model", "loop", "precision", "execution", "optimizer", "batch", "crop", "frames", "workers",
     "resident", "steps", "round", "steps_per_second", "device_busy", "gmac_per_step", "matrix_tflops",
-), frozenset({"matrix_tflops"}))  # fmt: skip
+), frozenset({"optimizer", "matrix_tflops"}))  # fmt: skip
 PRECISIONS = Columns((
     "study", "run", "model", "dataset", "clip", "precision", "mode", "device", "threads", "part", "first_frame",
     "frames", "psnr_y_fp32", "psnr_y", "difference_db", "psnr_between",

@@ -9,10 +9,10 @@ from rlsp.shipped import ROOT
 
 SCHEMA = ROOT / "config" / "study.schema.json"  # editors that know YAML complete and explain keys by it
 TEMPLATE = ROOT / "config" / "start" / "study.yaml"
-# An included Snakefile has no default target, hence the rule.
+# The study is study.yaml beside it, see `rlsp.config.study_files.first_study`. An included Snakefile has no default
+# target, hence the rule.
 SNAKEFILE = """\
 from rlsp.shipped import ROOT
-configfile: "study.yaml"
 include: ROOT / "workflow" / "Snakefile"
 rule study: input: rules.all.input
 """

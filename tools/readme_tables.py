@@ -217,11 +217,15 @@ def costs_block(files: list[Path], rates: Path) -> str:
         more = " and more" if sizes.isna().any() else ""
         sums = [Number(total(training, "runs"), 0), amount(total(training, "pmac"))]
         lines.append([study.name, *sums, *hours, f"{amount(sizes.sum() / 1e9)}{more}"])
+    how = (
+        "from measured training rates"
+        if devices
+        else "no rate of their precisions and optimizers was measured yet"
+    )
     caption = (
         "Before a study is run (`rlsp estimate --study FILE` says how each number is made). PMAC: 10^15 "
         "multiply-accumulates of all trainings, forward and backward; hours: of all trainings one after the other, "
-        f"{'from measured training rates' if devices else 'no device was measured yet'}; GB: at most, nothing deleted, "
-        "and more where clips of one's own or packages come on top."
+        f"{how}; GB: at most, nothing deleted, and more where clips of one's own or packages come on top."
     )
     heads = ["study", "trainings", "PMAC", *[f"hours on {device}" for device in devices], "GB on disk"]
     return block(Table.of_cells(heads, lines, caption=caption))

@@ -18,6 +18,12 @@ CATALOGUE = STUDIES / "catalogue.yaml"
 MOST_BASES = 5  # studies that build on each other; more are a circle
 
 
+def first_study() -> Path:
+    """Find the study that is meant where none is named: ``study.yaml`` of the working folder, else the demo."""
+    own = Path("study.yaml")
+    return own if own.is_file() else STUDIES / "demo.yaml"
+
+
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Merge two configurations: maps are merged, everything else is replaced (as ``--configfile`` does)."""
     merged = dict(base)

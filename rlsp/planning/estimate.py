@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlsp.columns import TRAINING_RATE, read_table
+from rlsp.columns import TRAINING_RATE, Columns, read_table
 from rlsp.config.constants import PASSES
 from rlsp.config.datasets import archive_clips, read_shipped_table
 from rlsp.config.needs import few_of_archive, needed_downloads, needed_lr
@@ -36,6 +36,8 @@ RATE_COLUMNS = tuple(
     for name in TRAINING_RATE.names
     if name not in ("loop", "workers", "resident", "steps", "round", "device_busy", "matrix_tflops")
 )
+# Of measurements that do not say what trained.
+FIRST_OPTIMIZER = "adam"
 TRAINING_COLUMNS = ("model", "recipe", "runs", "steps", "gmac_per_step", "pmac", "device", "hours", "rate_of")
 DISK_COLUMNS = ("what", "name", "bytes", "how")
 
@@ -92,7 +94,7 @@ def estimate_training(study: Study, rates: pd.DataFrame) -> pd.DataFrame:
         One row per model, recipe and device: ``runs`` (degradations and seeds), ``steps`` of a run,
         ``gmac_per_step`` (mean over the steps), ``pmac`` (million GMAC, of all runs together), ``device``,
         ``hours`` (all runs, one at a time) and ``rate_of``, the measured row they come from. The last three
-        are empty without a rate of the recipe's precision.
+        are empty without a rate of the recipe's precision and optimizer.
     """
     counts: dict[tuple[str, str], int] = {}
     for run in study.runs_of("trained"):
@@ -132,7 +134,8 @@ def read_rates(*folders: Path) -> pd.DataFrame:
     for folder in reversed(folders):
         paths |= {path.parent.name: path for path in sorted(Path(folder).glob("*/training_rate.csv"))}
     for path in paths.values():
-        table = read_table(path, RATE_COLUMNS)
+        table = read_table(path, Columns(RATE_COLUMNS, TRAINING_RATE.added))
+        table["optimizer"] = table["optimizer"].fillna(FIRST_OPTIMIZER)
         for column in ("steps_per_second", "gmac_per_step"):
             if not (table[column] > 0).all():
                 raise DataError(f"{path}: {column}: expected numbers above 0, got {table[column].min()}")
@@ -157,10 +160,12 @@ def estimate_hours(
 
     The rate of the very model, batch, crop and frames is taken where there is one. Else the multiply-
     accumulates a second of the closest measured training are: same kind of model before another kind, then
-    the closest count a step. Another precision is never taken; for "auto" see `auto_precision`.
+    the closest count a step. Another precision or optimizer is never taken; for "auto" see
+    `auto_precision`.
     """
     precision, execution = recipe.precision, recipe.execution
     found = []
+    rates = rates[rates["optimizer"] == recipe.optimizer]
     for (device, threads), rows in rates.groupby(["device", "threads"], sort=False):
         rows = rows[rows["precision"] == (auto_precision(rows) if precision == "auto" else precision)]
         if (rows["execution"] == execution).any():

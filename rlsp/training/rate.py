@@ -184,7 +184,7 @@ def own_loop(spec: Training, crops: TrainingCrops, device: str, *, workers: int,
         Batches(crops, recipe), 0, workers=workers, pin_memory=workers > 0 and is_gpu(device)
     )
     facts = {
-        **{key: getattr(recipe, key) for key in ("precision", "execution", "batch", "crop", "frames")},
+        **{key: getattr(recipe, key) for key in ("precision", "execution", "optimizer", "batch", "crop", "frames")},
         "loop": "rlsp", "workers": workers, "resident": is_placed,
     }  # fmt: skip
     return Loop(batches, lambda lr, hr: step(lr, hr, recipe.learning_rate), facts, warmup=GRAPH_WARMUP + 2)
@@ -210,7 +210,8 @@ def plain_loop(spec: Training, crops: TrainingCrops, folder: Path, device: str) 
 
     facts = {
         **{key: getattr(recipe, key) for key in ("batch", "crop", "frames")},
-        "loop": "plain", "precision": "fp32", "execution": "eager", "workers": 0, "resident": False,
+        "loop": "plain", "precision": "fp32", "execution": "eager", "optimizer": "adam", "workers": 0,
+        "resident": False,
     }  # fmt: skip
     return Loop(read_batches(Batches(files, recipe), 0), step, facts, warmup=1)
 

@@ -50,8 +50,8 @@ def demo():
 
 def rate(model="rlsp-3-32", device="Some GPU", gmac=10.0, speed=2.0, **changes):
     row = {
-        "device": device, "threads": 1, "model": model, "precision": "fp32", "execution": "eager", "batch": 4,
-        "crop": 64, "frames": 10, "steps_per_second": speed, "gmac_per_step": gmac,
+        "device": device, "threads": 1, "model": model, "precision": "fp32", "execution": "eager",
+        "optimizer": "soap", "batch": 4, "crop": 64, "frames": 10, "steps_per_second": speed, "gmac_per_step": gmac,
     }  # fmt: skip
     return row | changes
 
@@ -89,9 +89,10 @@ def test_runs_add_up_and_without_a_rate_there_are_no_hours(paper):
 def test_hours_of_a_measured_training_are_steps_over_its_rate(paper):
     gmac = training_gmac(paper.model("rlsp-7-128"), paper.spec.recipes["paper"]) / 1e6
     known = rates(
-        rate("rlsp-7-128", gmac=gmac, speed=50.0),
-        rate("rlsp-7-64", gmac=gmac, speed=1.0),  # as many operations, and another model
-        rate("rlsp-7-128", gmac=gmac / 4, speed=90.0, batch=1),
+        rate("rlsp-7-128", gmac=gmac, speed=50.0, optimizer="adam"),
+        rate("rlsp-7-64", gmac=gmac, speed=1.0, optimizer="adam"),  # as many operations, and another model
+        rate("rlsp-7-128", gmac=gmac / 4, speed=90.0, batch=1, optimizer="adam"),
+        rate("rlsp-7-128", gmac=gmac, speed=70.0),
     )
     table = estimate_training(paper, known).set_index(["model", "recipe"])
     row = table.loc["rlsp-7-128", "paper"]
@@ -120,6 +121,19 @@ def test_another_precision_is_no_measure(demo):
     assert estimate_training(demo, half)["hours"].isna().all()
     compiled = rates(rate(execution="compile"))  # said in the table, better than nothing
     assert estimate_training(demo, compiled)["rate_of"].str.endswith("compile").all()
+
+
+def test_another_optimizer_is_no_measure(demo, tmp_path):
+    """Its step may take much longer; a table that does not say is one of Adam."""
+    assert demo.spec.recipes["demo"].optimizer == "soap"
+    known = rates(rate(speed=9.0, optimizer="adam"), rate(device="b"))
+    table = estimate_training(demo, known)
+    assert set(table["device"]) == {"b, 1 thread"}
+    assert estimate_training(demo, known[:1])["hours"].isna().all()
+    (tmp_path / "a").mkdir()
+    rates(rate()).drop(columns="optimizer").to_csv(tmp_path / "a" / "training_rate.csv", index=False)
+    assert list(read_rates(tmp_path)["optimizer"]) == ["adam"]
+    assert estimate_training(demo, read_rates(tmp_path))["hours"].isna().all()
 
 
 def test_each_device_has_hours_of_its_own_and_a_sum_only_where_all_are_known(demo):

@@ -25,7 +25,7 @@ def test_crops_from_png_files_are_those_from_arrays(manifests, tmp_path):
 
 
 def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
-    spec = make_spec(steps=3)  # fewer than are measured
+    spec = make_spec(steps=3, optimizer="soap")  # fewer than are measured
     trainings = [("rlsp-3-8", spec, manifests["hr_manifests"], manifests["lr_manifests"])]
     arguments = {"device": "cpu", "workers": 0, "resident": "auto", "matrix_rate": lambda *_: 2e12}
     rows = list(chain(*measure_rates(trainings, **arguments, seconds=0.02, rounds=3)))
@@ -33,6 +33,7 @@ def test_rates_of_both_loops_are_measured_in_turns(manifests, tmp_path):
     assert set(table.columns) == set(TRAINING_RATE.names)
     assert list(table["loop"]) == ["plain", "rlsp"] * 3
     assert list(table["round"]) == [0, 0, 1, 1, 2, 2]
+    assert list(table["optimizer"]) == ["adam", "soap"] * 3  # the plain loop is what one writes first
     assert (table["steps_per_second"] > 0).all()
     assert table["device_busy"].between(0, 1).all()
     assert (table["matrix_tflops"] == 2).all()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake_runs import run
 
 from rlsp.cli import main
 from rlsp.config.study import Study
@@ -32,6 +33,22 @@ def test_a_folder_is_laid_out_and_told_what_to_type(tmp_path, capsys):
     assert json.loads(Path(header.removeprefix("# yaml-language-server: $schema=")).read_text())[
         "required"
     ] == ["study"]
+
+
+@pytest.mark.workflow
+def test_the_snakefile_runs_the_study_beside_it_or_another_one_alone(tmp_path):
+    """Three lines; of a study that is named instead, nothing is mixed with the one beside it."""
+    folder = tmp_path / "mine"
+    start_folder(folder)
+    assert len((folder / "Snakefile").read_text().splitlines()) == 3
+    released, path = str(ROOT / "config" / "released.yaml"), f"{ROOT}:{ROOT / 'tests'}"
+    own, other = (
+        json.loads(run(folder, "list_jobs", "Snakefile", *studies, PYTHONPATH=path))["outputs"].keys()
+        for studies in ([], [released])
+    )
+    assert any("/weights/frames-only.gaussian.s0/" in output for output in own)
+    assert not any("/weights/frames-only" in output for output in other)
+    assert "results/released/report.html" in other and "results/released/report.html" not in own
 
 
 @pytest.mark.parametrize("name", ["Snakefile", "study.yaml", "profiles"])
