@@ -43,7 +43,11 @@ def training_table(study: Study, training: pd.DataFrame) -> Table:
     totals = [cell for device in devices for cell in (amount(hours_of_all(training, device)), "")]
     sums = Number(total(training, "runs"), 0), amount(total(training, "pmac"))
     lines.append(["all", "", sums[0], "", "", sums[1], *totals])
-    hours = "one training at a time, from measured rates" if devices else "no device was measured"
+    hours = (
+        "one training at a time, from measured rates"
+        if devices
+        else "no rate was measured with their optimizer"
+    )
     caption = (
         f"Operations: multiply-accumulates of convolutions at the size of the crops, {PASSES} times those of the "
         f"forward pass; 1 PMAC is a million GMAC. Hours: {hours}; reading, validating, restoring and scoring come "

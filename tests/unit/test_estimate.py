@@ -82,7 +82,7 @@ def test_runs_add_up_and_without_a_rate_there_are_no_hours(paper):
     assert total(table, "runs") == 102
     assert table["hours"].isna().all() and table["device"].isna().all()
     text = estimate_study(paper, rates())
-    assert "no device was measured" in text
+    assert "no rate was measured with their optimizer" in text
     assert "hours" not in text.split("\n")[2]
 
 
