@@ -96,18 +96,24 @@ class Session:
     def run(self, part: str, seconds: float) -> None:
         """Run a part under a limit of so many seconds and add its rows to the summary."""
         self.deadline = time.monotonic() + seconds
-        for run in [part, *(["trainings"] if part == "training" else [])]:
-            with ThreadPoolExecutor(self.places if run == "trainings" else 1) as pool:
-                try:
-                    list(pool.map(lambda command: self.run_one(part, *command), list(self.commands(run))))
-                except BaseException:  # we are asked to stop ourselves
-                    with self.lock:
-                        self.deadline, running = -math.inf, list(self.running)
-                    for process in running:
-                        process.send_signal(signal.SIGTERM)  # all of them save meanwhile
-                    for process in running:
-                        stop(process)
-                    raise
+        self.run_beside(part, list(self.commands(part)), 1)
+        if part == "training":
+            for commands in self.trainings():
+                self.run_beside(part, commands, self.places)
+
+    def run_beside(self, part: str, commands: list["Command"], places: int) -> None:
+        """Run commands of a part, so many at a time."""
+        with ThreadPoolExecutor(places) as pool:
+            try:
+                list(pool.map(lambda command: self.run_one(part, *command), commands))
+            except BaseException:  # we are asked to stop ourselves
+                with self.lock:
+                    self.deadline, running = -math.inf, list(self.running)
+                for process in running:
+                    process.send_signal(signal.SIGTERM)  # all of them save meanwhile
+                for process in running:
+                    stop(process)
+                raise
 
     def run_one(self, part: str, what: str, command: list[str], path: Path | None, tell: "Teller") -> None:
         """Run one command of a part and add its row to the summary."""
@@ -115,11 +121,17 @@ class Session:
         started = time.monotonic()
         log = self.folder / (f"training/{what}.log" if command[-1] == what else f"{part}.log")
         status = "not started" if left <= 0 else self.call(log, command, left)
-        row = {"part": part, "what": what, "status": status, "seconds": round(time.monotonic() - started, 1)}
+        seconds = round(time.monotonic() - started, 1)
         is_new = path is not None and path.exists() and path.stat().st_mtime > now - CLOCK_SECONDS
         with self.lock:
-            self.rows.append(row | {"result": tell(path) if is_new else "" if path is None else NOTHING})
-            self.write_summary()
+            self.add_row(
+                part, what, status, seconds, tell(path) if is_new else "" if path is None else NOTHING
+            )
+
+    def add_row(self, part: str, what: str, status: str, seconds: float, result: str) -> None:
+        """Add a row to the summary."""
+        self.rows.append(dict(zip(COLUMNS, (part, what, status, seconds, result), strict=True)))
+        self.write_summary()
 
     def call(self, log_path: Path, command: list[str], seconds: float) -> str:
         """Run a command, its output going to a log; ask it to stop when its time is over. Returns how it ended."""
@@ -164,10 +176,26 @@ class Session:
             little = ["--seconds", "0.05", "--rounds", "1"] if self.tiny else []
             command = [*rlsp, "rate", *self.options, *device, *little, "--output", str(table)]
             yield "rlsp rate", command, table, list_rates
-        if part == "trainings":
-            for run in self.study.runs_of("trained"):
+
+    def trainings(self) -> Iterator[list["Command"]]:
+        """List the trainings, those that begin with the weights of others after these, if they came to their end."""
+        rlsp, device = [sys.executable, "-m", "rlsp"], ["--device", self.device]
+        left = {run.id: run for run in self.study.runs_of("trained")}
+        while left:
+            commands = []
+            for run in [run for run in left.values() if run.start_from not in left]:
+                if run.start_from in self.study.runs and run.start_from not in self.finished():
+                    self.add_row("training", run.id, "not started", 0.0, f"begins with {run.start_from}")
+                    continue
                 command = [*rlsp, "train", *self.options, *device, run.id]
-                yield run.id, command, self.study.training_folder(run.id) / "state.pt", self.training_state
+                state = self.study.training_folder(run.id) / "state.pt"
+                commands.append((run.id, command, state, self.training_state))
+            left = {name: run for name, run in left.items() if run.start_from in left}
+            yield commands
+
+    def finished(self) -> set[object]:
+        """Name the trainings that came to their end."""
+        return {row["what"] for row in self.rows if row["part"] == "training" and row["status"] == "ok"}
 
     def has_clips(self) -> bool:
         """Whether all clips of the trainings are there."""

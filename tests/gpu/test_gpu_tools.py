@@ -140,6 +140,26 @@ def test_a_training_is_stopped_at_the_limit_and_goes_on(little, tmp_path):
     assert logged == sorted(set(logged)) and logged[0] <= steps[0] < logged[-1] <= steps[1]
 
 
+def test_a_training_that_begins_with_another_comes_after_it(little, tmp_path):
+    """Which is written first in the study, and does not begin before that one has come to its end."""
+    study = yaml.safe_load((little / "little.yaml").read_text())
+    first, second = "rlsp-2-8.gaussian.s0", "rlsp-2-8.second.gaussian.s0"
+    trained = study["runs"][0]
+    study |= {"study": "chain", "training": {"runs_per_gpu": 2}}
+    study["runs"] = [{**trained, "tag": "second", "start_from": first}, trained, *study["runs"][1:]]
+    (little / "chain.yaml").write_text(yaml.safe_dump(study))
+    command = ["tools/gpu.py", "training", "--device", "cpu", "--study", "chain.yaml"]
+    output = ["--output", str(tmp_path / "results" / "gpu")]
+    run(little, *command, *output, "--limit", "training=0.01")
+    rows = summary(tmp_path)
+    assert rows["training", first][0] in ("not started", "stopped at its limit")
+    assert rows["training", second] == ("not started", f"begins with {first}")
+    run(little, *command, *output)
+    rows = summary(tmp_path)
+    assert rows["training", first][0] == rows["training", second][0] == "ok"
+    assert list(rows).index(("training", first)) < list(rows).index(("training", second))
+
+
 def test_stopped_itself_it_stops_its_part_which_saves(little, tmp_path):
     """As `timeout` or a scheduler stops it."""
     output = tmp_path / "results" / "gpu"
