@@ -8,8 +8,8 @@ from rlsp.config.specs.base import Spec
 from rlsp.config.specs.fields import Frames, Number, Part, Positive, Steps, Threads, Whole, mistake
 
 # On an H100, trainings of 7-48 as processes of their own: with 16,384 LR pixels of a frame's crops in a step four side
-# by side do 1.17 times the steps of one; with 32,768 three do 0.87 times those of one. They take turns on the GPU
-# and fill only the gaps of each other.
+# by side did a little more than one, with 32,768 three did less (numbers were not kept). They take turns on the GPU and
+# fill only the gaps of each other.
 SHARED_PIXELS, SHARING_RUNS = 16384, 4
 
 Batch = Annotated[int, Whole(1, 65536)]
