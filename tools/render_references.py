@@ -10,6 +10,8 @@ def main() -> None:
         for old in (*rows.parent.glob("tables/*"), *rows.parent.glob("figures/*")):
             old.unlink()
         render_tables(rows.parent)
+        for page in rows.parent.glob("tables/*.html"):
+            page.unlink()
         render_figures(rows.parent, rows.parent / "figures")
         print(rows.parent)
 

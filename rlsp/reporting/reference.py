@@ -18,6 +18,8 @@ REFERENCE = (CHECKOUT or Path()) / "results" / "reference"
 def copy_reference(results: Path, reference: Path = REFERENCE) -> Path:
     """Copy the rows, tables and number-only figures of a finished study to ``reference/<study>/<device>/``.
 
+    Tables as HTML are left out: a page is made from the rows.
+
     Pixels are left out: figures that show clips, and every picture, stay where they are.
 
     Parameters
@@ -46,7 +48,7 @@ def copy_reference(results: Path, reference: Path = REFERENCE) -> Path:
     target = reference / study / device_folder(str(devices[0]))
     shutil.rmtree(target, ignore_errors=True)
     for name in ("rows", "tables"):
-        shutil.copytree(results / name, target / name)
+        shutil.copytree(results / name, target / name, ignore=shutil.ignore_patterns("*.html"))
     hidden = shutil.ignore_patterns(".*")  # Snakemake's time stamp
     shutil.copytree(numbers, target / "figures", ignore=hidden)
     shutil.copy(elapsed, target)

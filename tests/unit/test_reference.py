@@ -39,7 +39,8 @@ def test_every_table_and_number_figure_is_kept_and_nothing_of_before(finished, t
     assert copy_reference(finished, tmp_path) == target
     for part in ("rows", "tables"):
         kept = {path.name: path.read_bytes() for path in (target / part).iterdir()}
-        assert kept == {path.name: path.read_bytes() for path in (finished / part).iterdir()}
+        made = [path for path in (finished / part).iterdir() if path.suffix != ".html"]
+        assert kept == {path.name: path.read_bytes() for path in made}
     figures = {path.name for path in (target / "figures").iterdir()}
     assert {"cost_curves.png", "speed.pdf"} <= figures and ".snakemake_timestamp" not in figures
     assert "commit" in json.loads((target / "provenance.json").read_text())
@@ -89,7 +90,8 @@ def test_every_reference_that_is_kept_can_be_made_again(rows, tmp_path):
     shutil.copytree(rows, tmp_path / "rows")
     render_tables(tmp_path)
     again = tmp_path / "tables"
-    assert {path.name for path in again.iterdir()} == {path.name for path in (kept / "tables").iterdir()}
+    made = {path.name for path in again.iterdir() if path.suffix != ".html"}
+    assert made == {path.name for path in (kept / "tables").iterdir()}
     for path in sorted((kept / "tables").iterdir()):
         if path.suffix == ".csv":  # sums of another order differ in the last bit
             numbers = [pd.read_csv(folder / path.name) for folder in (again, kept / "tables")]

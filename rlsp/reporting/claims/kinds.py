@@ -202,7 +202,7 @@ def ingredients(claim: Claim, evidence: Evidence) -> Iterator[Check]:
     for (degradation, dataset, protocol), of_set in pd.concat(parts).groupby(keys, sort=False):
         measured = []
         for recipe, of_recipe in of_set.sort_values("row").groupby("recipe", sort=False):
-            if of_recipe[[*ablation.SWITCHES]].to_numpy().tolist() == np.tri(4, 3, -1, bool).tolist():
+            if of_recipe[[*ablation.SWITCHES]].to_numpy().tolist() == ablation.PAPER_ROWS:
                 numbers = dict(zip(of_recipe["model"], of_recipe["psnr"], strict=True))
                 detail = f"recipe {recipe}, {plural(int(of_recipe['n_seeds'].min()), 'seed')}"
                 text = numbers_text(numbers.items(), 2)
