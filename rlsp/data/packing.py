@@ -16,6 +16,7 @@ from rlsp.config.datasets import check_shots, find_photograph
 from rlsp.config.specs.datasets import Archived, CameraMoves, Dataset, Folder, Pictures, Video, parse_dataset
 from rlsp.data.archives import pack_archive
 from rlsp.data.clips import VIDEO_SUFFIXES, natural_key, pack_clip, read_frames, read_pictures, write_clip
+from rlsp.data.cuts import split_at, split_scenes
 from rlsp.data.decoding import read_video
 from rlsp.data.images import PICTURE_SUFFIXES, read_picture
 from rlsp.errors import ConfigError, DataError, TooSmallError
@@ -295,9 +296,16 @@ def _pack_files(name: str, files: list[Path], folder: Path, scale: int) -> _Pack
 
 
 def _pack_folder(spec: Folder, folder: Path, source: Path) -> _Jobs:
-    clips = _find_clips(source)
-    jobs = [functools.partial(_pack_own, clip, spec.frames, folder, spec.scale) for clip in clips]
+    clips = [(_own_clip(path), path) for path in _find_clips(source)]
+    cuts = {clip_name(name): frames for name, frames in (spec.cuts or {}).items()}
+    if unknown := sorted(cuts.keys() - {clip for clip, _ in clips}):
+        raise ConfigError(f"cuts: expected clips of {source}, got {', '.join(unknown)}")
+    jobs = [functools.partial(_pack_own, clip, path, spec, cuts.get(clip), folder) for clip, path in clips]
     return "not stated", jobs
+
+
+def _own_clip(source: Path) -> str:
+    return _named_clip(source, source.stem if source.is_file() else source.resolve().name)
 
 
 def _find_clips(folder: Path) -> list[Path]:
@@ -327,9 +335,34 @@ def _holds_pictures(folder: Path) -> bool:
     return any(file.suffix.lower() == ".png" and file.name[0] != "." for file in folder.iterdir())
 
 
-def _pack_own(source: Path, frames: int | None, folder: Path, scale: int) -> _Packed:
-    clip = _named_clip(source, source.stem if source.is_file() else source.resolve().name)
-    return {clip: pack_clip(read_frames(source), folder / f"{clip}.npy", scale=scale, frames=frames)}
+def _pack_own(clip: str, source: Path, spec: Folder, cuts: tuple[int, ...] | None, folder: Path) -> _Packed:
+    """Write a clip of one's own, or each of its scenes where it is to be split."""
+    frames = itertools.islice(read_frames(source), spec.frames)
+    if not spec.find_cuts and cuts is None:
+        return {clip: pack_clip(frames, folder / f"{clip}.npy", scale=spec.scale)}
+    scenes = split_scenes(frames) if cuts is None else split_at(frames, cuts)
+    entries, first = {}, 0
+    for number, scene in enumerate(scenes, 1):
+        name = f"{clip}-{number}"
+        path = folder / f"{name}.npy"
+        entries[name] = {**pack_clip(scene, path, scale=spec.scale), "first_frame": first}
+        first += entries[name]["frames"]
+    expected = 1 + sum(cut < (spec.frames or sys.maxsize) for cut in cuts or ())
+    if cuts is not None and len(entries) < expected:
+        raise ConfigError(f"cuts: expected cuts inside the {first} frames of {source}, got {list(cuts)}")
+    return _long_enough(entries, spec.shortest_scene, folder, source)
+
+
+def _long_enough(entries: _Packed, shortest: int, folder: Path, source: Path) -> _Packed:
+    """Leave out scenes of fewer frames, and say where the others begin."""
+    kept = {name: entry for name, entry in entries.items() if entry["frames"] >= shortest}
+    for name, entry in entries.items():
+        is_left_out = name not in kept
+        if is_left_out:
+            (folder / entry["file"]).unlink()
+        what = f"left out, shorter than {shortest}" if is_left_out else f"clip {name}"
+        print(f"{source}: {entry['frames']} frames from {entry['first_frame']} on: {what}", file=sys.stderr)
+    return kept
 
 
 _PACKERS = {

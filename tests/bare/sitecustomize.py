@@ -8,6 +8,7 @@ ABSENT = {
         "av",
         "requests",
         "remotezip",
+        "scenedetect",
         "snakemake",
         "papermill",
         "nbconvert",

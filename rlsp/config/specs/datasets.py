@@ -28,6 +28,7 @@ from rlsp.config.specs.fields import (
 ClipFolder = Annotated[str, Text(r"[{]clip[}]/\Z")]
 Factor = Annotated[int, Whole(1, 4096)]
 Clips = Annotated[int, Whole(1, 10**5)]
+Cut = Annotated[int, Whole(1, 10**9)]
 
 
 class Dataset(Spec):
@@ -167,12 +168,36 @@ class Pictures(Downloaded):
 class Folder(Dataset):
     """A folder of the user's own."""
 
+    LEFT_OUT = frozenset({"find_cuts", "cuts", "shortest_scene"})
+
     source: Literal["folder"] = Field(
         description="Your own: each sub-folder of PNG pictures, and each video file, is a clip."
     )
     path: Line = Field(description="The folder.")
     frames: Frames | None = Field(None, description="Keep only the first frames of each clip.")
+    find_cuts: Flag = Field(
+        False,
+        description="Split clips where a scene ends; each scene is a clip of its own, `<clip>-1` and so on.",
+    )
+    cuts: dict[Line, Annotated[tuple[Cut, ...], Field(min_length=1)]] | None = Field(
+        None,
+        min_length=1,
+        description="The same at cuts that you name: of each clip that has some, the first frame of every scene but "
+        "the first, counted from 0.",
+    )
+    shortest_scene: Frames = Field(
+        1, description="Leave out scenes of fewer frames, and say so in the log; only where clips are split."
+    )
     scale: Scale = Field(4, description="Sides of the frames are multiples of it.")
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.find_cuts and self.cuts is not None:
+            raise mistake("expected cuts that are named or found, got both", "cuts")
+        for clip, cuts in (self.cuts or {}).items():
+            if list(cuts) != sorted(set(cuts)):
+                raise mistake(f"expected frames in rising order, got {list(cuts)}", f"cuts.{clip}")
+        return self
 
     @property
     def folder_on_disk(self) -> Path | None:
