@@ -9,7 +9,7 @@ import numpy as np
 # PySceneDetect's AdaptiveDetector finds them: the mean change of hue, saturation and brightness from one frame to the
 # next, in grey levels, has to be at least LEAST, and RATIO times the mean of the WINDOW changes before and the WINDOW
 # after it. Its default ratio of 3 misses a quarter of the cuts between shots in fast motion, and where it reduces
-# frames to 256 columns, 64 let motion by a few pixels count for less (tools/measure_cuts.py, results/reference/scene-cuts).
+# frames to 256 columns, 64 let motion by a few pixels count for less (tools/measure_cuts.py measures both).
 WIDTH = 64
 WINDOW = 2
 RATIO = 2.0
