@@ -11,7 +11,7 @@ from rlsp.shipped import ROOT
 PARTS = (
     "errors", "shipped", "own_code", "color", "files", "columns", "clock", "processors", "devices", "provenance",
     "config", "metrics", "models", "data", "released", "inference", "training", "timing", "evaluation", "planning",
-    "reporting", "jobs", "starting", "arguments", "cli",
+    "reporting", "jobs", "reasons", "starting", "arguments", "cli",
 )  # fmt: skip
 # At import.
 WITHOUT_TORCH = (
@@ -22,6 +22,7 @@ WITHOUT_TORCH = (
     "config",
     "reporting",
     "jobs",
+    "reasons",
     "starting",
     "arguments",
     "cli",
