@@ -133,6 +133,11 @@ ARGUMENTS = {
         argument(
             "--frame-rate", type=positive, default=25, help="frames per second of a video made from pictures"
         ),
+        argument(
+            "--no-find-cuts", dest="find_cuts", action="store_false",
+            help="carry the state over scene cuts, instead of restoring each scene by itself",
+        ),
+        argument("--keep-going", action="store_true", help="exit with 0 also where the video is damaged"),
     ),
     "diagnose": (
         argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures"),

@@ -1,6 +1,7 @@
 """Work on studies of RLSP and on one's own video; the steps of a study are targets of Snakemake (rlsp where)."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,6 @@ def train_command(args: argparse.Namespace) -> None:
 def rate_command(args: argparse.Namespace) -> None:
     """Measure training steps a second of a study's models, beside a plain loop over PNG files."""
     import functools
-    import signal
 
     from rlsp.columns import TRAINING_RATE
     from rlsp.files import write_rows
@@ -111,7 +111,7 @@ def rate_command(args: argparse.Namespace) -> None:
 
     study = read_study(args)
     rows = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # leaves no pictures behind
+    exit_on_signals()
     for of_model in measure_rates(
         rated_trainings(study, args.run),
         device=args.device or study.spec.device,
@@ -203,6 +203,7 @@ def upscale_command(args: argparse.Namespace) -> None:
     """Restore one's own video or folder of PNG pictures at four times its size."""
     from rlsp.inference.upscaling import upscale
 
+    exit_on_signals()
     upscale(
         args.source,
         args.target,
@@ -213,6 +214,8 @@ def upscale_command(args: argparse.Namespace) -> None:
         data_root=args.data_root,
         crf=args.crf,
         frame_rate=args.frame_rate,
+        find_cuts=args.find_cuts,
+        keep_going=args.keep_going,
     )
 
 
@@ -290,14 +293,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def exit_on_signals() -> None:
+    """Let a terminal that is closed and a scheduler end a command as Ctrl-C does: nothing is left half written."""
+    import signal
+
+    def end(number: int, _: object) -> None:
+        sys.exit(f"stopped by {signal.Signals(number).name}")
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, end)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    args = build_parser().parse_args(argv)
-    from rlsp.provenance import check_torch
+    try:
+        with one_line_errors():
+            args = build_parser().parse_args(argv)
+            from rlsp.provenance import check_torch
 
-    with one_line_errors():
-        try:
             check_torch()
             args.command(args)
-        except KeyboardInterrupt:
-            sys.exit("interrupted")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except BrokenPipeError:  # whoever reads has seen enough, as with head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

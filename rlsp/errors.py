@@ -40,6 +40,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except RlspError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.errno is None or error.filename is None and error.strerror is None:
             raise

@@ -2,9 +2,14 @@
 
 import contextlib
 import csv
+import glob
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +21,10 @@ from rlsp.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LONGEST_NAME = 255  # bytes of a file name on the usual file systems
+ROOM = 60  # bytes of what temporary names add
 
 
 @contextlib.contextmanager
@@ -34,12 +43,55 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Name a file or folder beside `path` that belongs to this thread of this process of this machine alone."""
+    return path.with_name(f"{_temporary_prefix(path)}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that are dead have left beside `path` under temporary names."""
+    for left in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}.*.tmp"):
+        owner = re.fullmatch(r"[.](\d+)-\d+[.]tmp", left.name.removeprefix(_temporary_prefix(path)))
+        if owner and not psutil.pid_exists(int(owner[1])):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    """Begin a hidden name with that of a file, or its hash where that leaves no room, and the machine."""
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME - ROOM:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{name}.{machine}"
+
+
+def kind_of_file(path: Path) -> str:
+    """Say what lies at a path where a file was expected, opening nothing: a pipe would wait for its other end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return "nothing"
+    except OSError as error:
+        return f"what cannot be reached ({error.strerror})"
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a file")
 
 
 def file_sha256(path: Path) -> str:

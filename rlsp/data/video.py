@@ -1,9 +1,8 @@
-"""Video files and folders of PNG files as streams of frames in and out, with sound, colours and timing."""
+"""Video files and folders of pictures as streams of frames in and out, with colours, timing and other streams."""
 
 import contextlib
 import os
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from rlsp.data.clips import list_frames, read_pictures
-from rlsp.data.decoding import decodable, decoded_rgb, open_video
+from rlsp.data.decoding import VideoFrames, decodable, decoded_rgb, open_video, orientation
 from rlsp.data.images import write_png
+from rlsp.data.streams import OtherStream, copy_description, copy_stream_description, open_other, say
 from rlsp.errors import DataError
-from rlsp.files import replace_when_complete
+from rlsp.files import remove_leftovers, replace_when_complete, temporary_path
 
 if TYPE_CHECKING:
     import av
@@ -39,15 +38,7 @@ _BT709, _BT601 = 1, 6
 _UNSPECIFIED = 2  # matrix, primaries or transfer
 _LIMITED, _FULL = 1, 2  # ranges, as FFmpeg numbers them
 
-# channels -> layout, for streams that tell no more than their number
-LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-
 PassOn = Callable[["av.Packet"], None]
-
-
-def say(message: str) -> None:
-    """Print a line to stderr without tearing the progress bar."""
-    tqdm.write(message, file=sys.stderr)
 
 
 # ---- sources -----------------------------------------------------------------------------------
@@ -92,8 +83,10 @@ class PictureSource:
     ----------
     total : int or None
         Number of frames, as far as known.
-    audio : list
-        Audio streams.
+    others : list
+        Streams besides the frames.
+    damage : str or None
+        What could not be read, in words; known at the end.
     format : StreamFormat
         Known when the first frame was given.
     stamps : deque of (int, int)
@@ -101,7 +94,7 @@ class PictureSource:
     """
 
     def __init__(self, files: list[Path], frame_rate: Fraction | int) -> None:
-        self.files, self.total, self.audio = files, len(files), []
+        self.files, self.total, self.others, self.damage = files, len(files), [], None
         self.format = StreamFormat(time_base=1 / Fraction(frame_rate), rate=Fraction(frame_rate))
         self.stamps: deque[tuple[int, int]] = deque()
 
@@ -113,18 +106,17 @@ class PictureSource:
 
 
 class VideoSource:
-    """The first video stream of a file and its audio; with the attributes of :class:`PictureSource`."""
+    """The first video stream of a file and all others; with the attributes of :class:`PictureSource`."""
 
     def __init__(
         self, path: Path, container: "av.container.InputContainer", stream: "av.VideoStream"
     ) -> None:
         self.path, self.container, self.stream = path, container, stream
-        self.audio = list(container.streams.audio)
+        self.reading = VideoFrames(path, container, stream, is_strict=False)
+        self.others = [other for other in container.streams if other is not stream]
         self.stamps: deque[tuple[int, int]] = deque()
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        self.total = stream.frames or None
-        if not self.total and container.duration:
-            self.total = round(container.duration / 1_000_000 * self.rate)
+        self.total = self.reading.promised
         self.format: StreamFormat | None = None
         self.last_stamp = (-1, 1)
         self.warned: set[str] = set()
@@ -132,27 +124,34 @@ class VideoSource:
     def frames(self, pass_on: PassOn) -> Iterator[np.ndarray]:
         """Decode the frames, (H, W, 3) uint8 RGB each, upright; packets of audio in between are passed on."""
         first_shape = None
+
+        def shift_and_pass(packet: "av.Packet") -> None:
+            self._shift_packet(packet)
+            pass_on(packet)
+
         with decodable(self.path):
-            for packet in self.container.demux(self.stream, *self.audio):
-                if packet.stream is not self.stream:
-                    self._shift_packet(packet)
-                    pass_on(packet)
-                    continue
-                for frame in packet.decode():
-                    rgb = decoded_rgb(frame)
-                    if first_shape is None:
-                        first_shape, self.format = rgb.shape, self._format_of(frame)
-                    self._check_shape(rgb, first_shape)
-                    self._warn_about(frame)
-                    self._stamp(frame)
-                    yield rgb
+            for frame in self.reading.frames(shift_and_pass):
+                rgb = decoded_rgb(frame)
+                if first_shape is None:
+                    first_shape, self.format = rgb.shape, self._format_of(frame)
+                self._check_shape(rgb, first_shape)
+                self._warn_about(frame)
+                self._stamp(frame)
+                yield rgb
+
+    @property
+    def damage(self) -> str | None:
+        """What could not be read, in words."""
+        return self.reading.damage
 
     def _warn_about(self, frame: "av.VideoFrame") -> None:
-        """Say, once each, what the result will suffer from."""
+        """Say, once each, what the result lacks or suffers from."""
         bits = max(component.bits for component in frame.format.components)
+        has_alpha = any(component.is_alpha for component in frame.format.components)
         warnings = {
             "interlaced video; de-interlace it first, or combs are enlarged": frame.interlaced_frame,
             f"{bits}-bit video; the result has 8 bits": bits > 8,
+            "video with transparency, which is left out": has_alpha,
         }
         for message, applies in warnings.items():
             if applies and message not in self.warned:
@@ -197,7 +196,7 @@ class VideoSource:
             primaries=int(context.color_primaries),
             transfer=int(context.color_trc),
             has_full_chroma=is_rgb or "444" in frame.format.name,
-            pixel_aspect=1 / aspect if round(frame.rotation / 90) % 2 else aspect,
+            pixel_aspect=1 / aspect if orientation(frame)[0] else aspect,
         )
 
 
@@ -225,7 +224,7 @@ class PictureTarget:
         self.folder, self.count = folder, 0
 
     def copy(self, packet: "av.Packet") -> None:
-        """Drop a packet of audio: pictures have no sound."""
+        """Drop a packet of another stream: pictures have none."""
 
     def write(self, picture: np.ndarray, pts: int, duration: int) -> None:
         """Write the next frame, (H, W, 3) uint8 RGB."""
@@ -237,7 +236,8 @@ class PictureTarget:
 def picture_target(folder: Path) -> Iterator[PictureTarget]:
     """Give a folder beside `folder`, moved onto it at the end or removed after an error."""
     folder = folder.resolve()
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    remove_leftovers(folder)
+    temporary = temporary_path(folder)
     temporary.mkdir()
     try:
         yield PictureTarget(temporary)
@@ -260,16 +260,16 @@ class VideoTarget:
         self.path, self.container, self.source = path, container, source
         self.crf, self.threads = crf, threads
         self.stream: av.VideoStream | None = None
-        self.audio: dict[int, AudioTarget] = {}
+        self.others: dict[int, OtherStream] = {}
         self.waiting: list[av.Packet] = []
 
     def copy(self, packet: "av.Packet") -> None:
-        """Take a packet of audio; those before the first frame wait for it."""
+        """Take a packet of another stream; those before the first frame wait for it."""
         if self.stream is None:
             self.waiting.append(packet)
-        elif packet.stream.index in self.audio:
+        elif packet.stream.index in self.others:
             with _writable(self.path):
-                self.audio[packet.stream.index].write(packet)
+                self.others[packet.stream.index].write(packet)
 
     def write(self, picture: np.ndarray, pts: int, duration: int) -> None:
         """Encode the next frame, (H, W, 3) uint8 RGB."""
@@ -284,8 +284,8 @@ class VideoTarget:
         """Write what the encoders still hold."""
         if self.stream is not None:
             self.container.mux(self.stream.encode(None))
-            for audio in self.audio.values():
-                audio.finish()
+            for other in self.others.values():
+                other.finish()
 
     def _open(self, height: int, width: int) -> None:
         """Set all streams up, now that the size of the frames is known."""
@@ -302,13 +302,20 @@ class VideoTarget:
         context.color_primaries, context.color_trc = form.primaries, form.transfer
         context.thread_count = self.threads or 0
         context.flags |= 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets last as long as their frames
-        for stream in self.source.audio:
-            target = open_audio(self.path, self.container, stream)
-            if target is not None:
-                self.audio[stream.index] = target
+        self.others = self._open_others()
         waiting, self.waiting = self.waiting, []
         for packet in waiting:
             self.copy(packet)
+
+    def _open_others(self) -> "dict[int, OtherStream]":
+        """Set up what goes along with the frames: sound, subtitles, chapters, title."""
+        source = self.source
+        if isinstance(source, PictureSource):
+            return {}
+        copy_description(source.container, self.container)
+        copy_stream_description(source.stream, self.stream)
+        opened = {other.index: open_other(self.path, self.container, other) for other in source.others}
+        return {index: target for index, target in opened.items() if target is not None}
 
     def _encodable(self, picture: np.ndarray) -> "av.VideoFrame":
         """Convert a picture to the matrix, range and pixel format of the stream."""
@@ -361,55 +368,6 @@ def encode_colors(rgb: np.ndarray, matrix: int, color_range: int) -> np.ndarray:
     return np.ascontiguousarray(cv2.transform(np.ascontiguousarray(rgb), transform).transpose(2, 0, 1))
 
 
-class AudioTarget:
-    """An audio stream copied packet by packet, or encoded anew."""
-
-    def __init__(
-        self, container: "av.container.OutputContainer", stream: "av.AudioStream", is_copy: bool
-    ) -> None:
-        self.container, self.stream, self.is_copy = container, stream, is_copy
-
-    def write(self, packet: "av.Packet") -> None:
-        """Write a packet of the source."""
-        if not self.is_copy:
-            for frame in packet.decode():
-                self.container.mux(self.stream.encode(frame))
-        elif packet.dts is not None:  # the empty packet at the end of a stream has none
-            packet.stream = self.stream
-            self.container.mux(packet)
-
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
-        if not self.is_copy:
-            self.container.mux(self.stream.encode(None))
-
-
-def open_audio(
-    path: Path, container: "av.container.OutputContainer", source: "av.AudioStream"
-) -> AudioTarget | None:
-    """Add an audio stream like one of the source; as AAC where the container does not take its codec.
-
-    Returns
-    -------
-    AudioTarget or None
-        None, after a warning, where the stream cannot even be decoded.
-    """
-    if source.codec_context is None:
-        say(f"{path}: warning: audio stream {source.index} is of an unknown kind and is left out")
-        return None
-    try:
-        stream, is_copy = container.add_stream_from_template(source), True
-    except ValueError:
-        say(
-            f"{path}: warning: {path.suffix} takes no {source.codec_context.name} audio; it is encoded as AAC"
-        )
-        stream, is_copy = container.add_stream("aac", rate=source.codec_context.sample_rate), False
-        stream.codec_context.layout = LAYOUTS.get(source.codec_context.channels, "stereo")
-    if source.language:
-        stream.metadata["language"] = source.language
-    return AudioTarget(container, stream, is_copy)
-
-
 @contextlib.contextmanager
 def _writable(path: Path) -> Iterator[None]:
     """Tell in one line why a video cannot be written."""
@@ -428,6 +386,7 @@ def video_target(
     """Give a file beside `path`, moved onto it at the end or removed after an error."""
     import av
 
+    remove_leftovers(path)
     with replace_when_complete(path) as temporary, _writable(path):
         with av.open(str(temporary.absolute()), "w", format=FORMATS[path.suffix.lower()]) as container:
             target = VideoTarget(path, container, source, crf, threads)

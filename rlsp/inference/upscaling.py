@@ -2,24 +2,40 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from rlsp.config.runs import RELEASED
 from rlsp.config.specs.degradations import BicubicDown, Gaussian, parse_degradation
 from rlsp.config.study_files import read_config
+from rlsp.data.cuts import split_scenes
 from rlsp.data.degradation import phase as phase_of
-from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
+from rlsp.data.streams import say
+from rlsp.data.video import (
+    FORMATS,
+    PictureSource,
+    PictureTarget,
+    VideoSource,
+    VideoTarget,
+    picture_source,
+    picture_target,
+    video_source,
+    video_target,
+)
 from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import ConfigError, DataError
 from rlsp.inference.execution import fastest_execution
 from rlsp.inference.restoration import WHEN_FULL
 from rlsp.inference.restorer import Restorer
 from rlsp.models.weights import load_weights
+
+MOST_CUTS = 10  # that are named
 
 
 def upscale(
@@ -33,11 +49,14 @@ def upscale(
     data_root: Path,
     crf: float = 16,
     frame_rate: Fraction | int = 25,
+    find_cuts: bool = True,
+    keep_going: bool = False,
     show_progress: bool = True,
 ) -> None:
-    """Upscale a video file or a folder of PNG files, in memory that does not grow with its length.
+    """Upscale a video file or a folder of pictures, in memory that does not grow with its length.
 
-    What the weights expect as input, and whose licence they carry, is said on stderr.
+    What the weights expect as input, whose licence they carry, where scenes were cut and what of a video could not be
+    read is said on stderr.
 
     Parameters
     ----------
@@ -61,7 +80,11 @@ def upscale(
     crf : float
         Quality of the H.264 stream (x264's constant rate factor: less is better, 0 lossless).
     frame_rate : Fraction or int
-        Frames per second of a video made from a folder of PNG files; videos keep their own timing.
+        Frames per second of a video made from a folder of pictures; videos keep their own timing.
+    find_cuts : bool
+        Whether each scene is restored by itself, as a clip of its own, see :func:`rlsp.data.cuts.find_cuts`.
+    keep_going : bool
+        Whether a damaged video is no error, once all that can be read of it is upscaled.
     show_progress : bool
         Whether a bar shows the frames done and the frames per second on stderr.
 
@@ -71,8 +94,8 @@ def upscale(
         Source and target are the same, the target is of no known kind, the released name is unknown, or the
         device does not have the precision.
     DataError
-        The source is missing, holds no video or cannot be decoded, the weights cannot be read, or the
-        target cannot be written.
+        The source is missing, holds no video or cannot be decoded, the weights cannot be read, or the target cannot
+        be written. Or the video is damaged: then the target holds what could be read.
     DownloadError
         Released weights cannot be had.
     """
@@ -97,13 +120,43 @@ def upscale(
         restorer = Restorer(model, device=where, execution=fastest_execution(where, precision))
         open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
         with open_target as writer:
-            restored = restorer.pictures(reader.frames(writer.copy), phase)
-            shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
-            count = 0
-            for count, (picture, _) in enumerate(shown, 1):  # noqa: B007
+            frames = reader.frames(writer.copy)
+            scenes = split_scenes(frames) if find_cuts else iter((frames,))
+            _upscale_scenes(restorer, scenes, phase, reader, writer, source, show_progress)
+    if reader.damage and keep_going:
+        say(f"{source}: warning: damaged: {reader.damage}")
+    elif reader.damage:
+        raise DataError(
+            f"{source}: damaged: {reader.damage}; {target} holds what could be read (--keep-going makes this a warning)"
+        )
+
+
+def _upscale_scenes(
+    restorer: Restorer,
+    scenes: Iterator[Iterator[np.ndarray]],
+    phase: float,
+    reader: PictureSource | VideoSource,
+    writer: PictureTarget | VideoTarget,
+    source: Path,
+    show_progress: bool,
+) -> None:
+    """Restore scene by scene and write each frame with its time; tell where scenes were cut."""
+    cuts, count = [], 0
+    with tqdm(total=reader.total, unit="frame", disable=not show_progress) as shown:
+        for scene in scenes:
+            cuts += [count] if count else []
+            for picture, _ in restorer.pictures(scene, phase):
                 writer.write(picture, *reader.stamps.popleft())
-            if not count:
-                raise DataError(f"{source}: expected at least one frame, got none")
+                count += 1
+                shown.update()
+    if not count:
+        raise DataError(f"{source}: expected at least one frame, got none")
+    if cuts:
+        named = ", ".join(map(str, cuts[:MOST_CUTS])) + (", ..." if len(cuts) > MOST_CUTS else "")
+        plural = "s" if len(cuts) > 1 else ""
+        say(
+            f"{source}: {len(cuts)} scene cut{plural}, before frame{plural} {named}; each scene was restored by itself"
+        )
 
 
 def _check_paths(source: Path, target: Path, is_folder: bool) -> None:
