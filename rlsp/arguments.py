@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,31 @@ class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def positive(text: str) -> int:
-    """Read a whole number above zero from the command line."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {number}")
+    """Read a whole number from 1 to a million from the command line."""
+    return int(_bounded(int(text), 1, 10**6, text))
+
+
+def threads(text: str) -> int:
+    """Read a number of threads."""
+    return int(_bounded(int(text), 1, 1024, text))
+
+
+def quality(text: str) -> float:
+    """Read a constant rate factor of H.264."""
+    return float(_bounded(float(text), 0, 51, text))
+
+
+def frame_rate(text: str) -> Fraction:
+    """Read frames per second: 25, 23.976 or 30000/1001."""
+    try:
+        return Fraction(_bounded(Fraction(text), Fraction(1, 1000), 1000, text))
+    except ZeroDivisionError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text}") from None
+
+
+def _bounded(number: Any, lowest: Any, highest: Any, text: str) -> Any:
+    if not lowest <= number <= highest:  # nan is not
+        raise argparse.ArgumentTypeError(f"expected a number from {lowest} to {highest}, got {text[:40]}")
     return number
 
 
@@ -36,10 +58,10 @@ def frame_size(text: str) -> str | tuple[int, int]:
     """
     if text in FRAME_SIZES:
         return text
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found or min(map(int, found.groups())) < 8:
+    found = re.fullmatch(r"(\d{1,8})x(\d{1,8})", text)
+    if not found or not all(8 <= int(size) <= 2**14 for size in found.groups()):
         raise argparse.ArgumentTypeError(
-            f"expected {', '.join(FRAME_SIZES)} or HxW of at least 8 pixels, got {text!r}"
+            f"expected {', '.join(FRAME_SIZES)} or HxW of 8 to 16384 pixels, got {text[:40]!r}"
         )
     return int(found[1]), int(found[2])
 
@@ -92,7 +114,7 @@ ARGUMENTS = {
         argument("--repeats", type=positive, help="most samples of each case (default: the study's)"),
         argument("--seconds", type=float, help="most time for the samples of a case (default: the study's)"),
         argument("--warmup", type=positive, help="least frames before the first sample (default: the study's)"),
-        argument("--threads", type=positive, help="CPU threads (default: the study's)"),
+        argument("--threads", type=threads, help="CPU threads (default: the study's)"),
         argument(
             "--output", type=Path,
             help="CSV file, times in ms per output frame; the cases go to <name>-cases.csv",
@@ -127,11 +149,12 @@ ARGUMENTS = {
             "--precision", choices=["auto", *PRECISIONS], default="auto",
             help="of the network; auto is bf16 where the device has it, else fp32",
         ),
-        argument("--threads", type=positive, help="CPU threads (default: all cores)"),
+        argument("--threads", type=threads, help="CPU threads (default: all cores)"),
         argument("--data-root", type=Path, default=Path("data"), help="folder for downloads"),
-        argument("--crf", type=float, default=16, help="quality of the video; lower is better"),
+        argument("--crf", type=quality, default=16, help="quality of the video; lower is better"),
         argument(
-            "--frame-rate", type=positive, default=25, help="frames per second of a video made from pictures"
+            "--frame-rate", type=frame_rate, default=Fraction(25),
+            help="frames per second of a video made from pictures",
         ),
         argument(
             "--no-find-cuts", dest="find_cuts", action="store_false",

@@ -35,8 +35,8 @@ def read_video(path: Path) -> Iterator[np.ndarray]:
         The file holds no video, is damaged, ends before its time, or cannot be decoded.
     """
     with open_video(path) as (container, stream):
-        for frame in VideoFrames(path, container, stream).frames():
-            yield decoded_rgb(frame)
+        for _, rgb in VideoFrames(path, container, stream).pictures():
+            yield rgb
 
 
 @contextlib.contextmanager
@@ -105,6 +105,8 @@ class VideoFrames:
     ----------
     count : int
         Frames given so far.
+    promised : int or None
+        Frames that the header tells of, None where it does not.
     places : list of str
         What was damaged, and where.
     """
@@ -119,6 +121,7 @@ class VideoFrames:
     ) -> None:
         self.path, self.container, self.stream, self.is_strict = path, container, stream, is_strict
         self.count = 0
+        self.promised = _promised_frames(container, stream)
         self.places: list[str] = []
         self._packets = 0
         self._ends = {"video": 0.0, "file": 0.0}  # seconds
@@ -147,13 +150,26 @@ class VideoFrames:
                 self.count += 1
         self._check_end()
 
-    @property
-    def promised(self) -> int | None:
-        """Frames that the header tells of, None where it does not."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
-        if not self.stream.frames and self.container.duration and rate:
-            return round(self.container.duration / 1_000_000 * rate)
-        return self.stream.frames or None
+    def pictures(
+        self, pass_on: Callable[["av.Packet"], None] = lambda packet: None
+    ) -> Iterator[tuple["av.VideoFrame", np.ndarray]]:
+        """Decode as :meth:`frames` does, and convert to RGB; see :func:`decoded_rgb`.
+
+        Raises
+        ------
+        DataError
+            As there; or a frame has another size than the first.
+        """
+        first = None
+        for frame in self.frames(pass_on):
+            rgb = decoded_rgb(frame)
+            first = first or rgb.shape
+            if rgb.shape != first:
+                raise DataError(
+                    f"{self.path}: expected frames of {first[1]}x{first[0]} like the first, "
+                    f"got {rgb.shape[1]}x{rgb.shape[0]}"
+                )
+            yield frame, rgb
 
     @property
     def damage(self) -> str | None:
@@ -212,9 +228,8 @@ class VideoFrames:
         if name in _INDEXED_CONTAINERS and self._packets < expected:
             self._note(f"it holds {self._packets} of {expected} packets of video")
         elif name in _TIMED_CONTAINERS:
-            start = (self.container.start_time or 0) / 1_000_000
-            whole = start + (self.container.duration or 0) / 1_000_000
-            lengths = {"file": whole, "video": start + tagged_duration(self.stream.metadata)}
+            whole = (self.container.duration or 0) / 1_000_000  # counted from 0, whenever a stream begins
+            lengths = {"file": whole, "video": tagged_duration(self.stream.metadata)}
             for what, length in lengths.items():
                 if self._ends[what] < length - _END_TOLERANCE:
                     self._note(f"its {what} ends at {self._ends[what]:.2f} s of {length:.2f} s")
@@ -225,6 +240,13 @@ class VideoFrames:
         self.places.append(place)
         if self.is_strict:
             raise DataError(f"{self.path}: expected an undamaged video, got {self.damage}")
+
+
+def _promised_frames(container: "av.container.InputContainer", stream: "av.VideoStream") -> int | None:
+    rate = stream.average_rate or stream.guessed_rate
+    if not stream.frames and container.duration and rate:
+        return round(container.duration / 1_000_000 * rate)
+    return stream.frames or None
 
 
 def tagged_duration(metadata: Mapping[str, str]) -> float:

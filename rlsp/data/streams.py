@@ -1,6 +1,7 @@
 """What a video file holds besides its frames: sound, subtitles, attachments, chapters, title; copied where they fit."""
 
 import io
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ class OtherStream:
     ) -> None:
         self.container, self.stream, self.is_copy = container, stream, is_copy
         self.primer: av.Packet | None = None
-        self.is_begun = False
+        self.is_begun, self.last = False, -math.inf  # whether a packet was copied, and its decoding time
 
     def write(self, packet: "av.Packet") -> None:
         """Write a packet of the source.
@@ -42,15 +43,27 @@ class OtherStream:
         last of them goes along where playing begins right after it, since decoders of sound are primed by it.
         """
         if not self.is_copy:
-            for frame in packet.decode():
-                self.container.mux(self.stream.encode(frame))
+            self._encode(packet)
         elif packet.is_discard:
             self.primer = packet
-        elif packet.dts is not None:  # the empty packet at the end of a stream has none
+        # the empty packet at the end of a stream has no time; damaged files go back in time, which no container takes
+        elif packet.dts is not None and packet.dts >= self.last:
             if not self.is_begun and self.primer is not None and packet.pts == 0:
                 self._copy(self.primer)
-            self.is_begun = True
+            if not packet.duration and self.is_begun:  # MP4 would not play a last packet of unknown length
+                packet.duration = packet.dts - self.last
+            self.is_begun, self.last = True, packet.dts
             self._copy(packet)
+
+    def _encode(self, packet: "av.Packet") -> None:
+        import av
+
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # a gap in the sound; the end of the file says that it was damaged
+            return
+        for frame in frames:
+            self.container.mux(self.stream.encode(frame))
 
     def _copy(self, packet: "av.Packet") -> None:
         packet.stream = self.stream
@@ -72,7 +85,12 @@ def open_other(
     OtherStream or None
         None, after a warning, where the stream cannot be taken along.
     """
+    from av.stream import Disposition
+
     name = f"{source.type} stream {source.index}"
+    if source.type == "video" and not source.disposition & Disposition.attached_pic:
+        say(f"{path}: warning: {name} is left out: the first one is upscaled")
+        return None
     if source.type != "attachment" and source.codec_context is None:
         say(f"{path}: warning: {name} is of an unknown kind and is left out")
         return None
@@ -96,8 +114,14 @@ def is_taken(container: str, source: "av.stream.Stream") -> bool:
 
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
-            trial.add_stream_from_template(source)
+            stream = trial.add_stream_from_template(source)
             trial.start_encoding()
+            if source.type == "audio" and source.codec_context.name.startswith("pcm_"):
+                silence = av.Packet(
+                    bytes(64 * source.codec_context.channels)
+                )  # MP4 refuses some only in the end
+                silence.stream, silence.pts, silence.dts = stream, 0, 0
+                trial.mux(silence)
     except (av.FFmpegError, ValueError, NotImplementedError):
         return False
     return True

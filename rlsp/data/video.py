@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlsp.data.clips import list_frames, read_pictures
-from rlsp.data.decoding import VideoFrames, decodable, decoded_rgb, open_video, orientation
+from rlsp.data.decoding import VideoFrames, decodable, open_video, orientation
 from rlsp.data.images import write_png
 from rlsp.data.streams import OtherStream, copy_description, copy_stream_description, open_other, say
 from rlsp.errors import DataError
@@ -123,18 +123,14 @@ class VideoSource:
 
     def frames(self, pass_on: PassOn) -> Iterator[np.ndarray]:
         """Decode the frames, (H, W, 3) uint8 RGB each, upright; packets of audio in between are passed on."""
-        first_shape = None
 
         def shift_and_pass(packet: "av.Packet") -> None:
             self._shift_packet(packet)
             pass_on(packet)
 
         with decodable(self.path):
-            for frame in self.reading.frames(shift_and_pass):
-                rgb = decoded_rgb(frame)
-                if first_shape is None:
-                    first_shape, self.format = rgb.shape, self._format_of(frame)
-                self._check_shape(rgb, first_shape)
+            for frame, rgb in self.reading.pictures(shift_and_pass):
+                self.format = self.format or self._format_of(frame)
                 self._warn_about(frame)
                 self._stamp(frame)
                 yield rgb
@@ -157,13 +153,6 @@ class VideoSource:
             if applies and message not in self.warned:
                 self.warned.add(message)
                 say(f"{self.path}: warning: {message}")
-
-    def _check_shape(self, rgb: np.ndarray, first: tuple[int, ...]) -> None:
-        if rgb.shape != first:
-            raise DataError(
-                f"{self.path}: expected frames of {first[1]}x{first[0]} like the first, "
-                f"got {rgb.shape[1]}x{rgb.shape[0]}"
-            )
 
     def _start(self, time_base: Fraction) -> int:
         """Time stamp that becomes 0: transport streams begin anywhere; a late stream stays late."""

@@ -178,7 +178,8 @@ def _check_paths(source: Path, target: Path, is_folder: bool) -> None:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
-        raise DataError(f"{target}: cannot be written: {error.strerror}") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise DataError(f"{target}: cannot be written: {where}{error.strerror}") from None
 
 
 # ---- weights -----------------------------------------------------------------------------------

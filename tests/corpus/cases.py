@@ -76,7 +76,7 @@ def run(case: Case, folder: Path, capfd) -> None:
         assert status in (0, None), status
         assert re.search(case.line, said), f"expected {case.line!r} in {said!r}"
     if case.check is not None:
-        case.check(folder, result)
+        assert case.check(folder, result) is not False
 
 
 def _check_refused(case: Case, status: Any, said: str) -> None:

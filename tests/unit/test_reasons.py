@@ -47,7 +47,11 @@ def test_what_stands_around_stays():
 
 
 def test_what_cannot_be_read_stays():
-    for reason in ("Missing output files: a.csv", said([], []), said(["x"], ["y"]).replace("'x'", "<object>")):
+    for reason in (
+        "Missing output files: a.csv",
+        said([], []),
+        said(["x"], ["y"]).replace("'x'", "<object>"),
+    ):
         assert shorten_reason(reason) == reason
 
 
