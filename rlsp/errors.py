@@ -33,6 +33,12 @@ class TrainingError(RlspError):
     """A training cannot start, go on, or be trusted."""
 
 
+def first_line(error: BaseException) -> str:
+    """First line of what an error says, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an :class:`RlspError` (or a full disk) into one line on stderr and exit status 1."""
