@@ -82,8 +82,8 @@ def kind_of_file(path: Path) -> str:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
         return "nothing"
-    except OSError as error:
-        return f"what cannot be reached ({error.strerror})"
+    except (OSError, ValueError) as error:  # the latter of a name with NUL
+        return f"what cannot be reached ({getattr(error, 'strerror', None) or error})"
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a named pipe",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rlsp.config.specs.base import Spec, parse_branch
-from rlsp.config.specs.fields import Flag, Location, Number, Scale, Whole
+from rlsp.config.specs.fields import Flag, Location, Number, Scale, Whole, quoted
 from rlsp.errors import ConfigError
 
 Sigma = Annotated[float, Number(above=0, maximum=100)]
@@ -133,6 +133,8 @@ def parse_degradation(data: Mapping[str, Any] | Degradation) -> AnyDegradation:
     ConfigError
         One line with the key, what was expected and what came.
     """
+    if not isinstance(data, (Mapping, Degradation)):
+        raise ConfigError(f"degradation: expected a map of keys, got {quoted(data)}")
     if kind(data) == OWN:
         spec: AnyDegradation = OwnDegradation.parse(data, "degradation")
     else:
