@@ -252,12 +252,16 @@ def diagnose_command(args: argparse.Namespace) -> None:
             raise DataError(f"{path}: expected frames of one size, got {sorted(shapes) or 'none'}")
         return np.stack(frames)
 
-    findings = diagnose(read_clip(args.sr), read_clip(args.hr), scale=args.scale)
+    sr, hr = read_clip(args.sr), read_clip(args.hr)
+    if len(sr) != len(hr):
+        print(f"number of frames: {args.sr} has {len(sr)}, {args.hr} has {len(hr)}")
+    findings = diagnose(sr, hr, scale=args.scale)
     for finding in findings:
-        gain = f"PSNR {finding.psnr_before:.2f} dB, without it {finding.psnr_after:.2f} dB"
-        print(f"{finding.name}: {finding.message} ({gain})")
+        print(f"{finding.name}: {finding.message}")
     if not findings:
-        print("nothing found: no shift, frame offset, swapped channel, wrong range, matrix or blur")
+        print(
+            "nothing found: not turned, no shift, frame offset, swapped channel, wrong range, matrix or blur"
+        )
 
 
 def init_command(args: argparse.Namespace) -> None:

@@ -94,6 +94,19 @@ def kind_of_file(path: Path) -> str:
     return kinds.get(stat.S_IFMT(mode), "a file")
 
 
+def check_regular(path: Path, what: str) -> None:
+    """Refuse what is no file before it is opened; see :func:`kind_of_file`. A missing one is left to who opens it.
+
+    Raises
+    ------
+    DataError
+        It is a folder, a named pipe, a socket or a device.
+    """
+    kind = kind_of_file(path)
+    if kind not in ("a file", "nothing"):
+        raise DataError(f"{path}: expected a {what}, got {kind}")
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:

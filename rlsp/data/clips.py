@@ -10,31 +10,44 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from rlsp.data.decoding import read_video
-from rlsp.data.images import as_rgb, read_png, write_png
+from rlsp.data.images import PICTURE_FORMATS, read_frame, write_png
 from rlsp.errors import DataError
 from rlsp.files import file_sha256, read_json, replace_when_complete
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".y4m"})
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .m2ts .m2v .m4v .mjpeg .mkv .mov .mp4 .mpe .mpeg "
+    ".mpg .mts .mxf .ogv .qt .ts .vob .webm .wmv .y4m".split()
+)
 
 
 # ---- sequences of frames -----------------------------------------------------------------------
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """PNG files of a folder in the order of the numbers in their names.
+    """Pictures of a folder in the order of the numbers in their names.
 
     Raises
     ------
     DataError
-        The folder holds no PNG files, or a frame is missing in the middle of the numbering.
+        The folder holds no pictures or several kinds of them, or a frame is missing in the middle of the numbering.
     """
     folder = Path(folder)
-    files = [file for file in folder.glob("*") if file.suffix.lower() == ".png" and file.name[0] != "."]
+    files = [file for file in folder.iterdir() if is_picture(file)]
     if not files:
-        raise DataError(f"{folder}: expected PNG files, got none")
+        raise DataError(f"{folder}: expected PNG files or other pictures, got none")
     files.sort(key=lambda file: natural_key(file.stem))
+    kinds = {PICTURE_FORMATS[file.suffix.lower()]: file for file in reversed(files)}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{folder}: expected frames of one kind, got {' and '.join(file.name for file in kinds.values())}"
+        )
     check_numbering(files)
     return files
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file is a picture, by its name; hidden ones are not."""
+    return file.suffix.lower() in PICTURE_FORMATS and file.name[0] != "."
 
 
 def natural_key(name: str) -> list[str | int]:
@@ -69,7 +82,7 @@ def read_frames(source: Path) -> Iterator[np.ndarray]:
     Parameters
     ----------
     source : Path
-        A folder of equally large PNG files, or a video file.
+        A folder of equally large pictures, or a video file.
 
     Yields
     ------
@@ -84,21 +97,21 @@ def read_frames(source: Path) -> Iterator[np.ndarray]:
     source = Path(source)
     if source.is_dir():
         yield from read_pictures(list_frames(source))
-    elif source.is_file():
+    elif source.exists():
         yield from read_video(source)
     else:
-        raise DataError(f"{source}: expected a folder of PNG files or a video file, but there is none")
+        raise DataError(f"{source}: expected a folder of pictures or a video file, but there is none")
 
 
 def read_pictures(files: Iterable[Path]) -> Iterator[np.ndarray]:
-    """Read PNG files as frames of one clip, (H, W, 3) uint8 RGB each.
+    """Read pictures as frames of one clip, (H, W, 3) uint8 RGB each.
 
     Raises
     ------
     DataError
         A file cannot be read or has another size than the first.
     """
-    yield from of_one_size((file, as_rgb(read_png(file))) for file in files)
+    yield from of_one_size((file, read_frame(file)) for file in files)
 
 
 def of_one_size(frames: Iterable[tuple[Path | str, np.ndarray]]) -> Iterator[np.ndarray]:

@@ -10,11 +10,23 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rlsp.errors import ConfigError, DataError
-from rlsp.files import replace_when_complete
+from rlsp.files import check_regular, replace_when_complete
 
-# of the kinds that read_picture takes
-PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
+# suffixes of pictures -> their format, as Pillow calls it
+PICTURE_FORMATS = {
+    **{suffix: "JPEG" for suffix in (".jpeg", ".jpg", ".jpe", ".jfif")},
+    **{suffix: "TIFF" for suffix in (".tif", ".tiff")},
+    **{suffix: "PPM" for suffix in (".pbm", ".pgm", ".pnm", ".ppm")},
+    **{suffix: "JPEG2000" for suffix in (".jp2", ".j2k")},
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tga": "TGA",
+    ".avif": "AVIF",
+}
+LOSSY_FORMATS = frozenset(
+    {"JPEG", "WEBP", "JPEG2000", "AVIF"}
+)  # always, or where they are not asked otherwise
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -40,6 +52,7 @@ def read_png(path: Path) -> np.ndarray:
         The file is missing, no PNG, damaged, has 16 bits per channel, or has transparent pixels.
     """
     path = Path(path)
+    check_regular(path, "PNG file")
     with _readable(path, "PNG"), open(path, "rb") as file:
         return decode_png(file, path)
 
@@ -104,7 +117,7 @@ def _opaque_array(path: Path | str, picture: Image.Image) -> np.ndarray:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Read a PNG, JPEG, WebP or TIFF picture, the right way up; of several pages the first.
+    """Read a picture of one of :data:`PICTURE_FORMATS`, whatever its suffix, the right way up.
 
     Colours of 16 bits are cut to 8; a grey picture gets three equal channels.
 
@@ -121,11 +134,15 @@ def read_picture(path: Path) -> np.ndarray:
     Raises
     ------
     DataError
-        The file is missing, damaged or of another kind, has transparent pixels, too many pixels, or grey
-        levels of more than 8 bits.
+        The file is missing, damaged, of another kind or of several pictures, has transparent pixels, too many pixels,
+        or grey levels of more than 8 bits.
     """
     path = Path(path)
-    with _readable(path, "picture"), Image.open(path, formats=["PNG", "JPEG", "WEBP", "TIFF"]) as picture:
+    check_regular(path, "picture")
+    formats = sorted({*PICTURE_FORMATS.values()})
+    with _readable(path, "picture"), Image.open(path, formats=formats) as picture:
+        if getattr(picture, "n_frames", 1) > 1:
+            raise DataError(f"{path}: expected one picture, got {picture.n_frames} in one file")
         picture.load()
         if picture.mode[0] in "IF":  # Pillow would clip these levels at 255
             raise DataError(
@@ -150,6 +167,17 @@ def write_png(path: Path, frame: np.ndarray) -> None:
     with replace_when_complete(path) as temporary:
         # level 1 is three times faster than zlib's default here, for files a tenth larger
         Image.fromarray(np.ascontiguousarray(frame)).save(temporary, format="PNG", compress_level=1)
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """Read a frame of a clip, (H, W, 3) uint8 RGB: a PNG file as it is, others by :func:`read_picture`.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_png` and :func:`read_picture`.
+    """
+    return as_rgb(read_png(path)) if Path(path).suffix.lower() == ".png" else read_picture(path)
 
 
 def as_rgb(frame: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Packing: data sets from wherever they come to memory-mappable clips and a manifest."""
 
+import contextlib
 import functools
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,12 +17,23 @@ import numpy as np
 from rlsp.config.datasets import check_shots, find_photograph
 from rlsp.config.specs.datasets import Archived, CameraMoves, Dataset, Folder, Pictures, Video, parse_dataset
 from rlsp.data.archives import pack_archive
-from rlsp.data.clips import VIDEO_SUFFIXES, natural_key, pack_clip, read_frames, read_pictures, write_clip
+from rlsp.data.clips import (
+    VIDEO_SUFFIXES,
+    is_picture,
+    list_frames,
+    natural_key,
+    pack_clip,
+    read_frames,
+    read_pictures,
+    write_clip,
+)
 from rlsp.data.cuts import split_at, split_scenes
 from rlsp.data.decoding import read_video
-from rlsp.data.images import PICTURE_SUFFIXES, read_picture
+from rlsp.data.images import LOSSY_FORMATS, PICTURE_FORMATS, read_picture
 from rlsp.errors import ConfigError, DataError, TooSmallError
 from rlsp.files import read_json, replace_when_complete, write_json
+
+MOST_NAMED = 8  # of what is left out of a folder
 
 
 def pack_dataset(
@@ -56,6 +69,15 @@ def pack_dataset(
         A frame or photograph is missing, damaged or of another size, or a video cannot be decoded.
     """
     manifest_path, dataset = Path(manifest_path), parse_dataset(spec, f"datasets.{name}")
+    try:
+        _pack(name, dataset, manifest_path, source, workers)
+    except BaseException:
+        with contextlib.suppress(OSError):  # one that holds something stays
+            manifest_path.parent.rmdir()
+        raise
+
+
+def _pack(name: str, dataset: Dataset, manifest_path: Path, source: Path | None, workers: int) -> None:
     manifest_path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(dataset, Archived) and Path(source).suffix == ".json":
         write_json(manifest_path, read_json(source))
@@ -80,6 +102,7 @@ def pack_dataset(
     write_json(manifest_path, {"dataset": name, "spec": dataset.dump(), "licence": licence, "clips": entries})
 
 
+@functools.cache
 def clip_name(text: str) -> str:
     """Name of a clip made fit for paths: lower-case letters, digits, single dots and hyphens."""
     return re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9.]+", "-", text.lower())).strip("-.")
@@ -128,13 +151,10 @@ def _own_photographs(folder: Path) -> list[_Photograph]:
     """Pictures in a folder of one's own, in the order of the numbers in their names."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder of photographs, but there is none")
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "." and file.is_file()
-    ]
+    files = [file for file in folder.iterdir() if is_picture(file) and not file.is_dir()]
+    _tell_left_out(folder, files)
     if not files:
-        raise ConfigError(f"{folder}: expected PNG, JPEG, WebP or TIFF pictures, got none")
+        raise ConfigError(f"{folder}: expected PNG, JPEG or other pictures, got none")
     found: dict[str, Path] = {}
     for file in sorted(files, key=lambda file: natural_key(file.name)):
         clip = _named_clip(file, file.stem)
@@ -305,47 +325,63 @@ def _pack_folder(spec: Folder, folder: Path, source: Path) -> _Jobs:
 
 
 def _own_clip(source: Path) -> str:
-    return _named_clip(source, source.stem if source.is_file() else source.resolve().name)
+    return _named_clip(source, source.stem if source.is_file() else Path(os.path.abspath(source)).name)
 
 
 def _find_clips(folder: Path) -> list[Path]:
-    """Clips in a folder of one's own: its sub-folders of PNG files and its videos, or itself."""
+    """Clips in a folder of one's own: its sub-folders of pictures and its videos, or itself."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder of clips, but there is none")
     entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != ".")
     clips = [
         entry
         for entry in entries
-        if (entry.is_dir() and _holds_pictures(entry)) or entry.suffix.lower() in VIDEO_SUFFIXES
+        if (entry.is_dir() and _holds_pictures(entry)) or (_is_video(entry) and not entry.is_dir())
     ]
-    if not _holds_pictures(folder):
-        if not clips:
+    if _holds_pictures(folder):
+        if clips:
             raise ConfigError(
-                f"{folder}: expected sub-folders of PNG files, video files or PNG files, got none"
+                f"{folder}: expected either pictures of one clip or several clips, got {clips[0].name} too"
             )
-        return clips
-    if clips:
-        raise ConfigError(
-            f"{folder}: expected either PNG files of one clip or several clips, got {clips[0].name} too"
-        )
-    return [folder]
+        clips = [folder]
+        entries = [entry for entry in entries if not is_picture(entry)]
+    _tell_left_out(folder, clips, entries)
+    if not clips:
+        raise ConfigError(f"{folder}: expected sub-folders of pictures, video files or pictures, got none")
+    return clips
+
+
+def _tell_left_out(folder: Path, taken: list[Path], entries: Iterable[Path] | None = None) -> None:
+    """Name what lies in a folder of one's own and is not taken; what systems put there is not worth a word."""
+    entries = folder.iterdir() if entries is None else entries
+    names = [entry.name for entry in entries if entry not in taken and entry.name[0] != "."]
+    names = sorted(name for name in names if name.lower() not in ("thumbs.db", "desktop.ini"))
+    if names:
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        print(f"{folder}: left out: {', '.join(names[:MOST_NAMED])}{more}", file=sys.stderr)
+
+
+def _is_video(entry: Path) -> bool:
+    return entry.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() == ".png" and file.name[0] != "." for file in folder.iterdir())
+    return any(is_picture(file) for file in folder.iterdir())
 
 
 def _pack_own(clip: str, source: Path, spec: Folder, cuts: tuple[int, ...] | None, folder: Path) -> _Packed:
-    """Write a clip of one's own, or each of its scenes where it is to be split."""
+    """Write a clip of one's own, or each scene where it is to be split; its entry names lossy pictures."""
+    kind = PICTURE_FORMATS[list_frames(source)[0].suffix.lower()] if source.is_dir() else ""
+    lossy = {"lossy": kind} if kind in LOSSY_FORMATS else {}
     frames = itertools.islice(read_frames(source), spec.frames)
     if not spec.find_cuts and cuts is None:
-        return {clip: pack_clip(frames, folder / f"{clip}.npy", scale=spec.scale)}
+        return {clip: {**pack_clip(frames, folder / f"{clip}.npy", scale=spec.scale), **lossy}}
     scenes = split_scenes(frames) if cuts is None else split_at(frames, cuts)
     entries, first = {}, 0
     for number, scene in enumerate(scenes, 1):
         name = f"{clip}-{number}"
         path = folder / f"{name}.npy"
-        entries[name] = {**pack_clip(scene, path, scale=spec.scale), "first_frame": first}
+        entries[name] = {**pack_clip(scene, path, scale=spec.scale), "first_frame": first, **lossy}
         first += entries[name]["frames"]
     expected = 1 + sum(cut < (spec.frames or sys.maxsize) for cut in cuts or ())
     if cuts is not None and len(entries) < expected:

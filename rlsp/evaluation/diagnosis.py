@@ -40,7 +40,7 @@ class Finding:
     Attributes
     ----------
     name : str
-        frame offset, shift, swapped channels, range, colour matrix, or blur.
+        orientation, frame offset, shift, swapped channels, range, colour matrix, or blur.
     message : str
         One line for the user, with size and direction.
     psnr_before, psnr_after : float
@@ -119,6 +119,10 @@ def _check_clips(sr: np.ndarray, hr: np.ndarray) -> None:
             raise DataError(
                 f"{name}: expected uint8 (T, H, W, 3) or (T, H, W), got {clip.dtype} {clip.shape}"
             )
+    if sr.shape[1:3] != hr.shape[1:3] and (turn := turned(sr, hr)):
+        raise DataError(
+            f"SR: expected {hr.shape[2]}x{hr.shape[1]} like HR, got {sr.shape[2]}x{sr.shape[1]}: SR is {turn}"
+        )
     if sr.shape[1:3] != hr.shape[1:3]:
         raise DataError(f"SR: expected {hr.shape[2]}x{hr.shape[1]} like HR, got {sr.shape[2]}x{sr.shape[1]}")
     if min(sr.shape[1:3]) < 4 * MAX_SHIFT:
@@ -173,9 +177,50 @@ def _judge(pair: _Pair, name: str, message: str, needed: float = MIN_GAIN, **cha
 
 def _suspects(pair: _Pair, scale: int) -> Suspects:
     """All mistakes but the blur, which is only judged when these are out of the way."""
+    yield from _orientation(pair)
     yield from _frame_offset(pair)
     yield from _shift(pair, scale)
     yield from _color(pair)
+
+
+# ---- orientation -------------------------------------------------------------------------------
+
+# what undoes it -> what was done; of (n, H, W, C)
+TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mirrored left to right": lambda clip: clip[:, :, ::-1],
+    "upside down and mirrored": lambda clip: clip[:, ::-1],
+    "rotated by 180 degrees": lambda clip: clip[:, ::-1, ::-1],
+    "transposed (rows for columns)": lambda clip: clip.swapaxes(1, 2),
+    "rotated by 90 degrees to the right": lambda clip: np.rot90(clip, 1, axes=(1, 2)),
+    "rotated by 90 degrees to the left": lambda clip: np.rot90(clip, -1, axes=(1, 2)),
+    "transposed and rotated by 180 degrees": lambda clip: clip[:, ::-1, ::-1].swapaxes(1, 2),
+}
+
+
+def _orientation(pair: _Pair) -> Suspects:
+    """Judge whether the restored frames are mirrored or rotated."""
+    best = None
+    for turn, undo in TURNS.items():
+        sr = np.ascontiguousarray(undo(pair.sr))
+        if sr.shape == pair.hr.shape:
+            for suspect in _judge(pair, "orientation", f"SR is {turn} against HR", sr=sr):
+                if best is None or suspect[0].psnr_after > best[0].psnr_after:
+                    best = suspect
+    if best is not None:
+        yield best
+
+
+def turned(sr: np.ndarray, hr: np.ndarray) -> str | None:
+    """Name the rotation of frames whose height and width are exchanged, by how close its undoing comes; None if not."""
+    if sr.shape[1:3] != hr.shape[2:0:-1] or sr.shape[1] == sr.shape[2] or sr.ndim != 4 or hr.ndim != 4:
+        return None
+    first = hr[:1].astype(np.float32)
+    errors = {
+        turn: float(np.mean((undo(sr[:1]).astype(np.float32) - first) ** 2))
+        for turn, undo in TURNS.items()
+        if undo(sr[:1]).shape == first.shape
+    }
+    return min(errors, key=errors.__getitem__)
 
 
 # ---- time and place ----------------------------------------------------------------------------

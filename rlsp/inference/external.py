@@ -1,11 +1,13 @@
 """Frames that were restored elsewhere, taken in as a run: released pictures, or one's own method."""
 
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlsp.data.clips import read_manifest
+from rlsp.data.packing import clip_name
 from rlsp.errors import DataError
 from rlsp.files import write_json
 
@@ -15,7 +17,7 @@ def adopt_frames(clips_manifest: Path, manifest_path: Path, *, frames: Path, run
 
     Pictures of ``<clip>`` are the PNG files of a folder named ``<clip>``, ``<clip>_rgb`` or ``<clip>/rgb``
     (RGB), and ``<clip>_y`` or ``<clip>/y`` (8-bit luma), anywhere below ``frames``, in the order of the numbers
-    in their names.
+    in their names. Names of folders are read as those of a data set are: ``Clip_A`` is clip ``clip-a``.
 
     Parameters
     ----------
@@ -31,13 +33,13 @@ def adopt_frames(clips_manifest: Path, manifest_path: Path, *, frames: Path, run
     Raises
     ------
     DataError
-        A clip has no pictures, a picture is missing in the middle, or there are too few.
+        A clip has no pictures or two folders of them, a picture is missing in the middle, or there are too few.
     """
     root = frames.parent if frames.suffix == ".json" else frames
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of restored frames for run {run}, there is none")
     is_download = frames.suffix == ".json"
-    files = _listed_files(frames) if is_download else sorted(root.rglob("*.png"))
+    files = _listed_files(frames) if is_download else sorted(_png_files(root))
     truth = read_manifest(clips_manifest)
     clips = {}
     for clip, entry in truth["clips"].items():
@@ -58,13 +60,32 @@ def _listed_files(manifest: Path) -> list[Path]:
     return [manifest.parent / name for name in listed if name.endswith(".png")]
 
 
+def _png_files(root: Path) -> Iterator[Path]:
+    """PNG files below a folder, links to folders followed; each folder is entered once, also by links in a circle."""
+    seen = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in files if name.lower().endswith(".png") and name[0] != ".")
+
+
 def _pictures_of(files: Iterable[Path], clip: str, kind: str) -> list[Path]:
-    folders = {f"{clip}_{kind}", clip} if kind == "rgb" else {f"{clip}_{kind}"}
+    """Pictures of a kind of a clip, all of one folder."""
+    names = {f"{clip}-{kind}", clip} if kind == "rgb" else {f"{clip}-{kind}"}
     chosen = [
         file
         for file in files
-        if file.parent.name in folders or (file.parent.name == kind and file.parent.parent.name == clip)
+        if clip_name(file.parent.name) in names
+        or (file.parent.name == kind and clip_name(file.parent.parent.name) == clip)
     ]
+    folders = sorted({str(file.parent) for file in chosen})
+    if len(folders) > 1:
+        raise DataError(
+            f"{folders[0]}: expected one folder of {kind} pictures of clip {clip}, got {folders[1]} too"
+        )
     return sorted(chosen, key=_number)
 
 
