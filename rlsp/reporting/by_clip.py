@@ -22,7 +22,7 @@ class Shown:
     column: str
     head: str
     decimals: int
-    better: Better
+    better: Better | None
     factor: float = 1.0
     is_by_clip: bool = False
 

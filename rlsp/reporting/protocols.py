@@ -10,6 +10,10 @@ A protocol (`rlsp.config.specs.protocols.Protocol`) has a channel, a crop, a tri
 
 The number of a data set is the plain mean over its clips, whatever their lengths. Measures other than PSNR are averaged
 as their `rlsp.metrics.metric.Metric` says.
+
+A frame that equals the ground truth, such as a black one, has an infinite PSNR, and so has every mean with it. Where a
+run has such a frame, ``psnr_all`` is that mean and ``psnr``, which methods are compared by, the mean over the other
+frames: those that differ from the ground truth in every run of the data set and degradation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -73,8 +77,9 @@ def apply_protocol(
     Returns
     -------
     DataFrame
-        One row per run, data set and clip: the columns `KEY_COLUMNS`, then ``crop``, ``n_frames`` (after
-        the trim), ``psnr`` (dB), and each measure by its short name, empty where a clip is too short for it.
+        One row per run, data set and clip: the columns `KEY_COLUMNS`, then ``crop``, ``n_frames`` (after the trim),
+        ``psnr`` and ``psnr_all`` (dB, see above), and each measure by its short name, empty where a clip is too short
+        for it.
 
     Raises
     ------
@@ -89,6 +94,7 @@ def apply_protocol(
         listed = ", ".join(str(crop) for crop in crops)
         raise ConfigError(f"protocol: expected a crop that was scored ({listed}), got {protocol.crop}")
     chosen = scores[scores["crop"] == protocol.crop]
+    chosen = chosen.assign(is_equal=is_equal_frame(chosen, protocol))
     groups = chosen.groupby(list(KEY_COLUMNS), sort=False, dropna=False)
     rows = []
     for key, clip in groups:
@@ -96,6 +102,28 @@ def apply_protocol(
         where = f"{labels['run']}: {labels['dataset']}/{labels['clip']}"
         rows.append(labels | average_clip(clip, protocol, where, measured(scores, metrics)))
     return pd.DataFrame(rows).astype({column: scores[column].dtype for column in KEY_COLUMNS})
+
+
+def is_equal_frame(scores: pd.DataFrame, protocol: Protocol) -> pd.Series:
+    """Mark the rows of frames that equal the ground truth in one run at least of their data set and degradation."""
+    column = PSNR[protocol.channel].name
+    if column not in scores.columns:
+        return pd.Series(False, index=scores.index)
+    keys = [scores[name] for name in ("dataset", "degradation", "clip", "frame")]
+    return np.isinf(scores[column]).groupby(keys, dropna=False).transform("any")
+
+
+def equal_frames_text(scores: pd.DataFrame, protocol: Protocol) -> str:
+    """Name the frames that `is_equal_frame` marks, of those that a protocol counts; empty where there are none."""
+    rows = scores[scores["crop"] == protocol.crop]
+    counted = [
+        trimmed(clip, protocol.trim)
+        for _, clip in rows.sort_values("frame").groupby(["run", "dataset", "clip"])
+    ]
+    rows = pd.concat(counted) if counted else rows
+    marked = rows[is_equal_frame(rows, protocol)].drop_duplicates(["dataset", "clip", "frame"])
+    parts = [f"{clip} {frames_text(of_clip)}" for clip, of_clip in marked.groupby("clip", sort=False)]
+    return "; ".join(parts)
 
 
 def check_scores(scores: pd.DataFrame) -> None:
@@ -124,10 +152,15 @@ def average_clip(
         first, last = protocol.trim
         raise DataError(f"{where}: a trim of {first}+{last} leaves none of its {len(rows)} frames")
     means = {metric.short: average_metric(rows, metric, protocol) for metric in metrics}
+    psnr_all = average_psnr(kept, protocol, where)
+    others = (
+        kept[~kept["is_equal"]] if protocol.average == "frame" else kept[: len(kept) * np.isfinite(psnr_all)]
+    )
     return {
         "crop": protocol.crop,
         "n_frames": len(kept),
-        "psnr": average_psnr(kept, protocol, where),
+        "psnr": psnr_all if len(others) == len(kept) else average_psnr(others, protocol, where),
+        "psnr_all": psnr_all,
         **means,
     }
 
@@ -148,7 +181,7 @@ def average_psnr(rows: pd.DataFrame, protocol: Protocol, where: str) -> float:
     """Return the PSNR (dB) of the frames of a clip, NaN when none of them has that channel."""
     column = PSNR[protocol.channel].name
     empty = rows[column].isna() if column in rows.columns else pd.Series(True, index=rows.index)
-    if empty.all():
+    if empty.all():  # also of no rows
         return float("nan")
     if empty.any():
         raise DataError(f"{where}: {column}: expected a number for each frame, {empty.sum()} are empty")
@@ -182,13 +215,17 @@ def mean_over_clips(per_clip: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per run and data set: its labels, ``dataset``, ``n_clips``, ``n_frames`` (of all clips
-        together), and the means of ``psnr`` and of every other measure; a mean is empty when one clip has no
-        value.
+        together), and the means of ``psnr`` and of every other measure; a mean is empty when one clip has no value,
+        but for the PSNR of clips all of whose frames equal the ground truth, which are left out of it.
     """
+    is_equal = per_clip["psnr"].isna() & np.isinf(per_clip["psnr_all"])
     keys = [column for column in KEY_COLUMNS if column != "clip"]
     groups = per_clip.groupby(keys, sort=False, dropna=False)
     numbers = [column for column in per_clip.columns if column not in (*KEY_COLUMNS, "crop", "n_frames")]
     means = groups[numbers].agg(lambda column: column.mean(skipna=False))
+    if is_equal.any():
+        differing = per_clip[~is_equal].groupby(keys, sort=False, dropna=False)
+        means["psnr"] = differing["psnr"].agg(lambda column: column.mean(skipna=False)).reindex(means.index)
     counts = groups.agg(n_clips=("clip", "size"), n_frames=("n_frames", "sum"))
     return counts.join(means).reset_index()
 

@@ -45,7 +45,6 @@ def equals(expected, most=0):
 
 LOSSLESS = {
     "bmp": {},
-    "dib": {},
     "png": {},
     "tif": {},
     "tiff": {"compression": "tiff_lzw"},
@@ -238,7 +237,7 @@ FOLDERS = [
     Case("frames from 7 on", lambda d: packed(d, numbered(d, 7, 8, 9)), is_refused=False, check=holds({"a": 3})),
     Case("frames of every second number", lambda d: packed(d, numbered(d, 2, 4, 6)), is_refused=False, check=holds({"a": 3})),
     Case("frame 9 before frame 10", lambda d: packed(d, numbered(d, 9, 10, 11)), is_refused=False, check=holds({"a": 3})),
-    without("a forgotten .jpg", r"a: expected frames of one kind, got (3.jpg and 0.png|0.png and 3.jpg)", lambda own: saved(own, "a/3.jpg")),
+    without("a forgotten .jpg", r"a: expected frames of one kind, got 3.jpg and 0.png", lambda own: saved(own, "a/3.jpg")),
     without("a missing frame", r"3.png: expected the frame numbered 2 after 1.png|expected the frame", lambda own: [saved(own, "a/3.png"), saved(own, "a/4.png"), (own / "a/2.png").unlink()]),
     without("a frame of another size", "2.png: expected 24x16 like the other frames, got 8x8", lambda own: saved(own, "a/2.png", picture(0, 8, 8))),
     without("a damaged frame", "1.png: expected a", lambda own: (own / "a/1.png").write_bytes(b"no")),

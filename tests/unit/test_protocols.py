@@ -12,6 +12,7 @@ from rlsp.metrics.fidelity import SSIM_Y
 from rlsp.metrics.metric import Metric
 from rlsp.reporting.protocols import (
     apply_protocol,
+    equal_frames_text,
     leave_one_clip_out,
     mean_over_clips,
     measured,
@@ -103,11 +104,30 @@ def test_crop_chooses_among_the_scored_ones():
         apply_protocol(scores, protocol(crop=4))
 
 
-def test_identical_frames_are_infinite():
+def test_clips_that_equal_the_ground_truth_are_infinite_and_left_out_of_comparisons():
     scores = rows([0, 0])
     for channel, average in (("y", "frame"), ("y", "video"), ("rgb", "video")):
         result = apply_protocol(scores, protocol(channel=channel, average=average))
-        assert result["psnr"].item() == math.inf
+        assert result["psnr_all"].item() == math.inf and math.isnan(result["psnr"].item())
+    both = apply_protocol(pd.concat([scores, rows([1, 1], clip="two")]), protocol())
+    means = mean_over_clips(both)
+    assert means["psnr"].item() == pytest.approx(48.1308, abs=5e-5) and means["psnr_all"].item() == math.inf
+
+
+def test_a_frame_that_equals_the_ground_truth_is_left_out_for_every_run():
+    # 48.1308, infinite and 28.1308 dB; another run without an equal frame
+    scores = pd.concat([rows([1, 0, 100]), rows([100, 1, 100], run="b")], ignore_index=True)
+    a, b = apply_protocol(scores, protocol()).itertuples()
+    assert a.psnr == pytest.approx(38.1308, abs=5e-5) and a.psnr_all == math.inf and a.n_frames == 3
+    assert b.psnr == pytest.approx(28.1308, abs=5e-5)
+    assert b.psnr_all == pytest.approx((28.1308 + 48.1308 + 28.1308) / 3, abs=5e-5)
+    assert equal_frames_text(scores, protocol()) == "one 1"
+    assert equal_frames_text(scores, protocol(trim=(2, 0))) == ""
+    # pooled errors are finite, and keep the frame
+    video = apply_protocol(scores, protocol(average="video"))
+    assert (
+        video["psnr"].iloc[0] == video["psnr_all"].iloc[0] == pytest.approx(10 * math.log10(255**2 * 3 / 101))
+    )
 
 
 def test_runs_without_rgb_pictures_have_no_rgb_value_and_half_a_clip_is_an_error():

@@ -13,6 +13,7 @@ from rlsp.reporting.captions import degradation_text, is_comparable
 from rlsp.reporting.cells import Number, listed, plural
 from rlsp.reporting.protocols import (
     apply_protocol,
+    equal_frames_text,
     mean_over_clips,
     measured,
     metric_label,
@@ -49,10 +50,11 @@ def frame_metrics(results: Results) -> list[Metric]:
 def summarise(results: Results) -> pd.DataFrame:
     """Return each measure per variant, clip and protocol, and the means over clips (clip ``mean``).
 
-    Several seeds of a variant become one row, see `rlsp.reporting.protocols.over_seeds`. Columns are ``psnr`` and the
-    short names of the other measures of single frames, each with ``_std``.
+    Several seeds of a variant become one row, see `rlsp.reporting.protocols.over_seeds`. Columns are ``psnr``,
+    ``psnr_all`` where frames equal the ground truth, and the short names of the other measures of single frames, each
+    with ``_std``.
     """
-    names = ["psnr", *[metric.short for metric in frame_metrics(results)]]
+    names = ["psnr", *["psnr_all"] * has_equal_frames(results), *[m.short for m in frame_metrics(results)]]
     parts = []
     for name, protocol in results.facts.protocols.items():
         per_clip = apply_protocol(results.scores, protocol, results.metrics)
@@ -61,6 +63,12 @@ def summarise(results: Results) -> pd.DataFrame:
         rows = over_seeds(rows, ["dataset", "clip"], names)
         parts.append(rows.assign(protocol=name, protocol_label=protocol_label(protocol)))
     return pd.concat(parts, ignore_index=True)
+
+
+def has_equal_frames(results: Results) -> bool:
+    """Whether a frame equals the ground truth, so that a PSNR is infinite."""
+    columns = [metric.name for metric in PSNR.values() if metric.name in results.scores.columns]
+    return bool(np.isinf(results.scores[columns]).any(axis=None))
 
 
 def headline_means(results: Results) -> pd.DataFrame:
@@ -76,6 +84,12 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
         protocol = results.facts.protocols[name]
         psnr = PSNR[protocol.channel]
         measures = [Shown("psnr", f"{psnr.label} [dB]", psnr.decimals, psnr.better, is_by_clip=True)]
+        equal = equal_frames_text(results.scores, protocol) if "psnr_all" in frame.columns else ""
+        if equal:
+            others = Shown(
+                "psnr", f"{psnr.label} of other frames [dB]", psnr.decimals, psnr.better, is_by_clip=True
+            )
+            measures = [Shown("psnr_all", f"{psnr.label} [dB]", psnr.decimals, None, is_by_clip=True), others]
         measures += [Shown.of(metric) for metric in frame_metrics(results)]
         beside = "; ".join(metric_label(metric, protocol) for metric in frame_metrics(results))
         of_protocol = frame[frame["protocol"] == name]
@@ -85,6 +99,9 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
                 f"{protocol_label(protocol)}"
             )
             caption = f"Protocol {name}; beside it {beside}. " if beside else f"Protocol {name}. "
+            caption += (
+                f"Equal to the ground truth in a run, of infinite PSNR: frames {equal}. " if equal else ""
+            )
             is_detail = name != results.facts.headline_protocol
             found += tables_by_clip(rows, measures, title, caption + results.about(rows), is_detail=is_detail)
     return found
