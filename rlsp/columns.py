@@ -34,6 +34,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "psnr_y": (NUMBER, "dB"),
     "ssim_y": (NUMBER, "0 to 1"),
     "psnr_rgb": (NUMBER, "dB"),
+    "psnr_y_of_rgb": (NUMBER, "dB"),
     "tof": (NUMBER, "HR pixels"),
     "warp_error": (NUMBER, "squared levels of [0, 1]"),
     # how a model was run, and what was measured
@@ -50,7 +51,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "peak_memory_mb": (NUMBER, "10^6 bytes"),
     "status": (TEXT, "ok, or why there is no time"),
     "warmup_frames": (WHOLE, "count"),
-    "is_stable": (FLAG, "the last ten warm-up frames took the same time"),
+    "is_stable": (FLAG, "the last ten warm-up frames and the middle half of the samples took the same time, on a machine of its own"),
     "matrix_tflops": (NUMBER, "10^12 operations per second"),
     "bandwidth_gbs": (NUMBER, "10^9 bytes per second"),
     "floor_compute_ms": (NUMBER, "milliseconds"),

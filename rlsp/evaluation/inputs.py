@@ -31,6 +31,13 @@ class Picture:
                 array.flags.writeable = False
 
     @cached_property
+    def luma_of_rgb(self) -> np.ndarray:
+        """Unrounded luma of the RGB picture, (H, W) float64; not to be changed either."""
+        luma = rgb_to_y(self.rgb)
+        luma.flags.writeable = False
+        return luma
+
+    @cached_property
     def grey(self) -> np.ndarray:
         """Full-range uint8 picture for optical flow, (H, W)."""
         return grey(self.luma)
@@ -109,6 +116,7 @@ OF_FRAME: dict[str, OfFrame] = {
     "restored": lambda frame, crop: crop_border(frame.restored.luma, crop),
     "reference_rgb": lambda frame, crop: crop_border(frame.truth.rgb, crop),
     "restored_rgb": lambda frame, crop: crop_border(frame.restored.rgb, crop),
+    "restored_luma_of_rgb": lambda frame, crop: crop_border(frame.restored.luma_of_rgb, crop),
     "reference_grey": lambda frame, _: frame.truth.grey,
     "restored_grey": lambda frame, _: frame.restored.grey,
     "mse": lambda frame, crop: mse(*(crop_border(of.luma, crop) for of in (frame.truth, frame.restored))),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlsp.columns import RUN, SCORES
-from rlsp.config.specs.metrics import MOTION, OwnMetric, unknown_inputs
+from rlsp.config.specs.metrics import MOTION, OF_RGB, OwnMetric, unknown_inputs
 from rlsp.data.clips import open_clips, read_restored
 from rlsp.data.flow import open_flow
 from rlsp.errors import ConfigError, DataError
@@ -152,7 +152,7 @@ def score_frames(
 def _is_measured(metric: Metric, frame: Frame, before: Frame | None) -> bool:
     """Tell whether there is something to measure: a pair, the row of a clip's number, RGB."""
     is_there = {"frame": True, "pair": before is not None, "clip": frame.index == 0}[metric.kind]
-    return is_there and (frame.clip.rgb is not None or "restored_rgb" not in metric.inputs)
+    return is_there and (frame.clip.rgb is not None or OF_RGB.isdisjoint(metric.inputs))
 
 
 def _add_measure(

@@ -88,6 +88,15 @@ def psnr_rgb(reference_rgb: np.ndarray, restored_rgb: np.ndarray) -> float:
     return psnr(reference_rgb, restored_rgb)
 
 
+def psnr_y_of_rgb(reference: np.ndarray, restored_luma_of_rgb: np.ndarray) -> float:
+    """PSNR in dB of the luma of a restored frame's 8-bit RGB picture, see :func:`psnr`.
+
+    A method that puts out luma is scored on that by convention. Its RGB picture has been clipped to 0..255 besides,
+    which brings it closer to the ground truth: methods that put out RGB have that from the start.
+    """
+    return psnr(reference, restored_luma_of_rgb)
+
+
 def psnr_from_mse(mse: float, *, data_range: float = 255.0) -> float:
     """PSNR in dB of a mean squared error in squared grey levels; infinite for 0."""
     if mse == 0:
@@ -169,4 +178,8 @@ def _check_same_shape(reference: np.ndarray, restored: np.ndarray) -> None:
 RGB = ("reference_rgb", "restored_rgb")
 PSNR_Y = Metric("psnr_y", "PSNR-Y", "dB", "frame", ("mse",), "higher", 2, psnr_from_mse, average="psnr")
 PSNR_RGB = Metric("psnr_rgb", "PSNR-RGB", "dB", "frame", RGB, "higher", 2, psnr_rgb, average="psnr")
+PSNR_Y_OF_RGB = Metric(
+    "psnr_y_of_rgb", "PSNR-Y of RGB", "dB", "frame", ("reference", "restored_luma_of_rgb"), "higher", 2, psnr_y_of_rgb,
+    average="psnr",
+)  # fmt: skip
 SSIM_Y = Metric("ssim_y", "SSIM-Y", "", "frame", ("similarity", "crop"), "higher", 4, mean_ssim)

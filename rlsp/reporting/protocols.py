@@ -2,7 +2,10 @@
 
 A protocol (`rlsp.config.specs.protocols.Protocol`) has a channel, a crop, a trim and an average:
 
-- ``channel``: PSNR of the BT.601 luma, or of the three RGB channels together. SSIM is always the luma's.
+- ``channel``: PSNR of the BT.601 luma (``y``), of the three RGB channels together (``rgb``), or of the luma of the
+  written RGB pictures (``y-of-rgb``). A method that puts out luma is scored on that under ``y``, before its RGB
+  picture was clipped; one that puts out RGB, after it. Under ``y-of-rgb`` all are scored alike. SSIM is always the
+  luma's.
 - ``crop``: pixels left out at each of the four borders; has to be one of the crops that were scored.
 - ``trim``: frames left out at the beginning and the end of each clip.
 - ``average``: ``frame`` is the mean of the PSNR of the frames; ``video`` is the PSNR of the mean squared
@@ -38,8 +41,8 @@ VARIANT_LABELS = tuple(name for name in RUN if name != "dataset")
 def protocol_label(protocol: Protocol) -> str:
     """Return the protocol in words, for example ``PSNR-Y, crop 8, trim 2+2, video``."""
     first, last = protocol.trim
-    channel = protocol.channel.upper()
-    return f"PSNR-{channel}, crop {protocol.crop}, trim {first}+{last}, {protocol.average}"
+    label = PSNR[protocol.channel].label
+    return f"{label}, crop {protocol.crop}, trim {first}+{last}, {protocol.average}"
 
 
 def metric_label(metric: Metric, protocol: Protocol) -> str:
@@ -187,7 +190,7 @@ def average_psnr(rows: pd.DataFrame, protocol: Protocol, where: str) -> float:
         raise DataError(f"{where}: {column}: expected a number for each frame, {empty.sum()} are empty")
     if protocol.average == "frame":
         return float(rows[column].mean())
-    mse = rows["mse_y"] if protocol.channel == "y" else mse_of_psnr(rows["psnr_rgb"])
+    mse = rows["mse_y"] if protocol.channel == "y" else mse_of_psnr(rows[column])
     return psnr_from_mse(float(mse.mean()))
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from rlsp.models.complexity import count_macs, count_parameters
 from rlsp.timing.cases import Case, list_cases
 from rlsp.timing.hardware import DeviceMonitor, busy_reason, measure_bandwidth, measure_matrix_rate
 from rlsp.timing.turns import CUT_OFF, OK, Measured, measure_cases, memory_probe
+
+MOST_OF_FLOOR = 10  # times the floor: where the slowest forms of the smallest models are on an idle machine
+MOST_SPREAD = 0.25  # of the median, between the first and the third quartile of samples
 
 
 def time_models(
@@ -111,6 +114,26 @@ def _count_facts(case: Case) -> dict[str, float | None]:
     return {"parameters": count_parameters(build_model(case.spec)), "gmac_per_frame": gmac}
 
 
+def is_disturbed(samples: Sequence[float], floors: Iterable[float | None], busy: str) -> bool:
+    """Whether times are those of a machine that did other work besides, however alike they are.
+
+    Parameters
+    ----------
+    samples : sequence of float
+        Milliseconds.
+    floors : iterable of float or None
+        Least times by operations and by bytes, milliseconds.
+    busy : str
+        What else the machine did before the timing, empty where nothing.
+    """
+    if len(samples) < 2:
+        return False
+    first, median, third = statistics.quantiles(samples, n=4)
+    known = [floor for floor in floors if floor is not None]
+    is_slow = bool(busy and known) and median > MOST_OF_FLOOR * max(known)
+    return is_slow or third - first > MOST_SPREAD * median
+
+
 def _outcome(
     case: Case, measured: Measured, ceilings: dict[str, float], gmac: float | None, busy: str
 ) -> dict[str, Any]:
@@ -123,14 +146,17 @@ def _outcome(
         [value for reading in measured.readings if (value := getattr(reading, name)) is not None]
         for name in ("clock_mhz", "temperature_c")
     )
+    floors = {
+        "floor_compute_ms": None if gmac is None else 2 * gmac * 1e9 / rate * 1000,
+        "floor_memory_ms": None if fewest is None else fewest / bandwidth * 1000,
+    }
     return {
         "status": CUT_OFF if measured.status == OK and not measured.is_done else measured.status,
         "warmup_frames": measured.warmup_frames,
-        "is_stable": measured.is_stable,
+        "is_stable": measured.is_stable and not is_disturbed(measured.samples, floors.values(), busy),
         "matrix_tflops": rate / 1e12,
         "bandwidth_gbs": bandwidth / 1e9,
-        "floor_compute_ms": None if gmac is None else 2 * gmac * 1e9 / rate * 1000,
-        "floor_memory_ms": None if fewest is None else fewest / bandwidth * 1000,
+        **floors,
         "latency_ms": measured.latency_ms,
         "energy_j": measured.energy_j,
         "clock_mhz": statistics.median(clocks) if clocks else None,

@@ -17,6 +17,7 @@ INPUTS = {
     "restored": "luma of the restored frame, like reference",
     "reference_rgb": "the ground truth, (H, W, 3) uint8 RGB, cropped",
     "restored_rgb": "the restored frame, like reference_rgb; without rgb frames the cell stays empty",
+    "restored_luma_of_rgb": "luma of restored_rgb, like reference; without rgb frames the cell stays empty",
     "reference_grey": "grey of the ground truth, (H, W) uint8, black 0, white 255, not cropped: for optical flow",
     "restored_grey": "grey of the restored frame, like reference_grey",
     "mse": "mean squared error of the cropped luma, squared grey levels",
@@ -28,7 +29,10 @@ INPUTS = {
     "visible": "of pairs and clips: where that flow holds, (H, W) bool; of a clip (T - 1, H, W)",
     "crop": "HR pixels left out at each border",
 }
-CROPPED = frozenset({"reference", "restored", "reference_rgb", "restored_rgb", "mse", "crop"})
+CROPPED = frozenset(
+    {"reference", "restored", "reference_rgb", "restored_rgb", "restored_luma_of_rgb", "mse", "crop"}
+)
+OF_RGB = frozenset({"restored_rgb", "restored_luma_of_rgb"})
 MOTION = frozenset({"backward", "visible"})
 # What measures of a kind cannot ask for.
 _NOT_OF = {"frame": {"previous", "current"} | MOTION, "pair": set(), "clip": {"previous", "current"}}

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rlsp.metrics import PSNR
 from rlsp.reporting.analyses import accuracy, runtime
 from rlsp.reporting.captions import counts_text, degradation_text, seeds_columns
 from rlsp.reporting.cells import Number, listed, number_text
@@ -97,10 +98,10 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
     columns = [
         Column("method", lambda row: row.variant),
         *[Column(switch, lambda row, switch=switch: "yes" if getattr(row, switch) else "no") for switch in SWITCHES],
-        Column("mean", lambda row: Number(row.psnr, 2, row.psnr_std), f"PSNR-{facts.headline.channel.upper()} [dB]",
+        Column("mean", lambda row: Number(row.psnr, 2, row.psnr_std), f"{PSNR[facts.headline.channel].label} [dB]",
                "higher"),
         Column("gain", lambda row: Number(row.gain, 2, row.gain_std, is_signed=True),
-               f"PSNR-{facts.headline.channel.upper()} [dB]"),
+               f"{PSNR[facts.headline.channel].label} [dB]"),
         Column("parameters", lambda row: Number(row.parameters, 0)),
         Column("ms per frame", lambda row: Number(row.runtime_ms, None), better="lower"),
     ]  # fmt: skip

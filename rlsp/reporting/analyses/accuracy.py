@@ -198,7 +198,29 @@ def findings(frame: pd.DataFrame, results: Results) -> list[str]:
             f"On {dataset} ({degradation}{seed}) {names} {verb}: {Number(best['psnr'], 2, best['psnr_std'])} dB"
             f"{', ' * bool(margins)}{margins}; {protocol_label(results.facts.headline)}."
         )
-    return sentences
+    clipping = clipping_text(results)
+    return [*sentences, clipping] if clipping else sentences
+
+
+def clipping_text(results: Results) -> str:
+    """Say what methods that put out luma gain where they are scored on their clipped RGB pictures, as others are."""
+    scores, headline = results.scores, results.facts.headline
+    of_rgb = PSNR["y-of-rgb"].name
+    if headline.channel != "y" or of_rgb not in scores.columns or scores[of_rgb].isna().all():
+        return ""
+    both = scores.dropna(subset=[of_rgb])
+    alike = apply_protocol(both, headline.changed(channel="y-of-rgb"), results.metrics)["psnr"]
+    gains = (
+        (alike - apply_protocol(both, headline, results.metrics)["psnr"])
+        .replace([np.inf, -np.inf], np.nan)
+        .dropna()
+    )
+    if gains.empty or gains.abs().max() < 0.005:
+        return ""
+    return (
+        "Methods that put out luma are scored on it, before their RGB pictures are clipped. Scored on the luma of "
+        f"these, as methods that put out RGB are, clips change by {gains.min():+.2f} to {gains.max():+.2f} dB."
+    )
 
 
 def margin_text(rows: pd.DataFrame, better: pd.Series, worse: pd.Series) -> str:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from rlsp.metrics import PSNR
 from rlsp.reporting.analyses import accuracy
 from rlsp.reporting.captions import degradation_text, is_comparable, seeds_columns
 from rlsp.reporting.cells import with_spread
@@ -42,7 +43,7 @@ def tables(frame: pd.DataFrame, results: Results) -> list[Table]:
             str(variant): of.set_index("left_out") for variant, of in rows.groupby("variant", sort=False)
         }
         better = "higher" if is_comparable(of_set) else None
-        group = f"mean PSNR-{results.facts.headline.channel.upper()} [dB]"
+        group = f"mean {PSNR[results.facts.headline.channel].label} [dB]"
         columns = [
             Column("method", lambda variant: variant),
             Column("all clips", lambda name, of=of_set: with_spread(of, name, "psnr", 2), group, better),
