@@ -162,14 +162,6 @@ ARGUMENTS = {
         ),
         argument("--keep-going", action="store_true", help="exit with 0 also where the video is damaged"),
     ),
-    "convert": (
-        argument("source", type=Path, help="checkpoint of PyTorch (.pth, .pt, .ckpt)"),
-        argument("target", type=Path, help="weights to write, such as mine.safetensors"),
-        argument("--degradation", default="gaussian", help="what the weights expect, a name of the catalogue"),
-        argument("--scale", type=positive, default=4, help="up-scaling factor"),
-        argument("--input-range", type=positive, default=255, help="the network works on 0 to this"),
-        argument("--licence", help="licence that the weights carry"),
-    ),
     "diagnose": (
         argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures"),
         argument("hr", type=Path, help="ground truth, likewise"),

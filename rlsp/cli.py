@@ -219,23 +219,6 @@ def upscale_command(args: argparse.Namespace) -> None:
     )
 
 
-def convert_command(args: argparse.Namespace) -> None:
-    """Convert a PyTorch checkpoint of RLSP into weights for upscale and for runs of a study."""
-    from rlsp.config.specs.degradations import KINDS
-    from rlsp.config.study_files import read_config
-    from rlsp.released.conversion import convert_pytorch_file
-
-    known = read_config()["degradations"]
-    if args.degradation not in known:
-        raise ConfigError(f"degradation: expected one of {', '.join(known)}, got {args.degradation!r}")
-    entry = known[args.degradation] | {"scale": args.scale}
-    degradation = KINDS[entry["kind"]].parse(entry, "degradation").dump()
-    convert_pytorch_file(
-        args.source, args.target, degradation=degradation, input_range=args.input_range, licence=args.licence
-    )
-    print(f"{args.target}: written")
-
-
 def diagnose_command(args: argparse.Namespace) -> None:
     """Name what is wrong with a pair of restored clip and ground truth whose score is too low."""
     from itertools import islice
@@ -294,7 +277,6 @@ COMMANDS = {
     "compare": compare_command,
     "reference": reference_command,
     "upscale": upscale_command,
-    "convert": convert_command,
     "diagnose": diagnose_command,
     "init": init_command,
     "keys": keys_command,

@@ -51,7 +51,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "peak_memory_mb": (NUMBER, "10^6 bytes"),
     "status": (TEXT, "ok, or why there is no time"),
     "warmup_frames": (WHOLE, "count"),
-    "is_stable": (FLAG, "the last ten warm-up frames and the middle half of the samples took the same time, on a machine of its own"),
+    "is_stable": (FLAG, "times of the warm-up and of the samples are alike, and the machine did nothing else"),
     "matrix_tflops": (NUMBER, "10^12 operations per second"),
     "bandwidth_gbs": (NUMBER, "10^9 bytes per second"),
     "floor_compute_ms": (NUMBER, "milliseconds"),

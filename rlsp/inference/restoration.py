@@ -12,7 +12,6 @@ from rlsp.data.clips import open_clips
 from rlsp.data.degradation import phase
 from rlsp.data.images import write_png
 from rlsp.devices import claim_device, gpu_errors
-from rlsp.errors import DataError
 from rlsp.files import write_json
 from rlsp.inference.execution import fastest_execution
 from rlsp.inference.restorer import Restorer
@@ -107,19 +106,15 @@ def restore_dataset(
         The device does not have the precision.
     DeviceError
         The GPU failed, was lost, or its memory is full.
-    DataError
-        A restored frame holds numbers that are not finite.
     """
     torch.set_flush_denormal(True)
     folder = manifest_path.parent
     with claim_device(device) as where, gpu_errors(where, "run it again", when_full=WHEN_FULL):
         restorer = Restorer(model.eval(), device=where, execution=fastest_execution(where, precision))
-        clips = {}
-        for name, clip in open_clips(lr_manifest).items():
-            try:
-                clips[name] = restore_clip(restorer, clip, folder / name, phase=phase)
-            except DataError as error:
-                raise DataError(f"{run}, {folder.name}, {name}: {error}") from error
+        clips = {
+            name: restore_clip(restorer, clip, folder / name, phase=phase)
+            for name, clip in open_clips(lr_manifest).items()
+        }
     write_json(manifest_path, {"run": run, "dataset": folder.name, "clips": clips})
 
 
@@ -154,10 +149,6 @@ def restore_run(
     at = phase(degradation)
     if weights:
         model, _ = load_weights(weights[0], trusted_arch=trusted_arch)
-        if model.scale != degradation["scale"]:
-            raise DataError(
-                f"{weights[0]}: expected weights of scale {degradation['scale']}, got {model.scale}"
-            )
     else:
         model = build_model({"arch": "bicubic", "scale": degradation["scale"], "phase": at})
     restore_dataset(model, lr_manifest, manifest_path, run=run, phase=at, device=device, precision=precision)

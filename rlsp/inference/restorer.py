@@ -21,7 +21,6 @@ from rlsp.devices import (
     matrix_precision,
     record_graph,
 )
-from rlsp.errors import DataError
 from rlsp.inference.chroma import PictureMaker
 from rlsp.inference.execution import Execution, fastest_execution
 from rlsp.inference.fused import fused_form
@@ -92,14 +91,9 @@ class Restorer:
         ------
         ndarray, shape (scale * h, scale * w) or (scale * h, scale * w, 3), float32
             Luma of a "y" model (16..235 in range, not rounded), RGB (0..255) of an "rgb" model.
-
-        Raises
-        ------
-        DataError
-            A restored frame holds a number that is not finite.
         """
         self.start()
-        for (sr,) in self._restored(clip):
+        for (sr,) in to_host(map(self.step, self._windows(clip)), self.device):
             yield sr[0, 0].numpy() if self.model.output == "y" else sr[0].permute(1, 2, 0).numpy()
 
     def pictures(
@@ -119,27 +113,10 @@ class Restorer:
         rgb : ndarray, shape (scale * h, scale * w, 3), uint8
         y : ndarray, shape (scale * h, scale * w), uint8, or None
             The luma that a "y" model put out.
-
-        Raises
-        ------
-        DataError
-            As :meth:`frames`.
         """
         self.start(phase)
-        for rgb, *y in self._restored(clip):
+        for rgb, *y in to_host(map(self.step, self._windows(clip)), self.device):
             yield rgb[0].numpy(), y[0][0].numpy() if y else None
-
-    def _restored(self, clip: Iterable[np.ndarray]) -> Iterator[list[Tensor]]:
-        """Bring the outputs of each frame to the CPU, and stop at one that is not finite."""
-        for number, (*outputs, largest) in enumerate(
-            to_host(map(self.step, self._windows(clip)), self.device)
-        ):
-            if not torch.isfinite(largest):
-                raise DataError(
-                    f"frame {number} of a clip: expected finite numbers from {type(self.model).__name__}, got "
-                    f"{largest.item()}; its weights or its precision ({self.execution.precision}) do not hold"
-                )
-            yield outputs
 
     def _windows(self, clip: Iterable[np.ndarray]) -> Iterator[Tensor]:
         """Upload frames as 8 bits, and slide over them: (1, look_behind + 1 + look_ahead, 3, h, w) for each."""
@@ -181,8 +158,7 @@ class Restorer:
         -------
         tuple of Tensor
             The output (N, colors, scale * h, scale * w), float32. After :meth:`start` with a phase: the RGB picture
-            (N, scale * h, scale * w, 3) and, of a luma model, the luma (N, scale * h, scale * w), both uint8. Last the
-            largest magnitude of the output, float32 without dimensions: not finite where one of its numbers is not.
+            (N, scale * h, scale * w, 3) and, of a luma model, the luma (N, scale * h, scale * w), both uint8.
         """
         if self._carry is None or not self._is_recordable:
             outputs, self._carry = self.compute(window, self._carry)
@@ -209,17 +185,15 @@ class Restorer:
         return self._finish(sr, window), carry
 
     def _finish(self, sr: Tensor, window: Tensor) -> tuple[Tensor, ...]:
-        """Put the output where it always is, or make pictures of it; add its largest magnitude."""
-        largest = torch.stack(torch.aminmax(sr)).abs().amax().float()
+        """Put the output where it always is, or make pictures of it."""
         if self._pictures is not None:
             rgb = self._pictures.rgb(sr, window[:, self.model.look_behind])
-            y = (self._pictures.rounded(sr[:, 0]),) if self.model.output == "y" else ()
-            return (rgb, *y, largest)
+            return (rgb, self._pictures.rounded(sr[:, 0])) if self.model.output == "y" else (rgb,)
         if self.model.has_fixed_output:
-            return (sr, largest)
+            return (sr,)
         if self._sr is None or self._sr.shape != sr.shape:
             self._sr = torch.empty_like(sr, memory_format=torch.contiguous_format)
-        return (self._sr.copy_(sr), largest)
+        return (self._sr.copy_(sr),)
 
     def _record(self, window: Tensor) -> "_RecordedFrame | None":
         """Record a step; a model that cannot be recorded runs without, and that is said once."""

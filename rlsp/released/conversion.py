@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlsp.errors import DataError, first_line
+from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.models.rlsp import RLSP
 from rlsp.models.weights import save_weights
@@ -154,89 +154,6 @@ def convert_pytorch_state(state: Mapping[str, Tensor], spec: dict[str, Any]) -> 
     shapes = {theirs[name]: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     _check_arrays(Path("released PyTorch state"), state, shapes)
     return {name: state[theirs[name]] for name in theirs}
-
-
-def convert_pytorch_file(
-    path: Path,
-    weights_path: Path,
-    *,
-    degradation: dict[str, Any],
-    input_range: float,
-    licence: str | None = None,
-) -> None:
-    """Convert a PyTorch checkpoint of RLSP, the released module's or one with our names, into our weights.
-
-    Nothing in it is run (``torch.load(weights_only=True)``). The state dict may lie under ``state_dict``, ``model`` or
-    ``params``, and its names may begin with ``module.``, as those of ``DataParallel`` do. Layers, filters and output
-    are read from the shapes.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint.
-    weights_path : Path
-        Safetensors file to write.
-    degradation : dict
-        What the weights expect as input, resolved; its scale is that of the model.
-    input_range : float
-        The network works on [0, input_range].
-    licence : str, optional
-        Licence of the checkpoint, which the converted weights keep.
-
-    Raises
-    ------
-    DataError
-        The file is damaged, no checkpoint, or one of another model.
-    """
-    state = read_pytorch_state(path)
-    is_ours = "body.0.weight" in state
-    first, last = ("body.0", "head") if is_ours else ("conv1", "conv_out")
-    shapes = [tuple(state[f"{name}.weight"].shape) for name in (first, last) if f"{name}.weight" in state]
-    if len(shapes) < 2 or any(len(shape) != 4 for shape in shapes):
-        raise DataError(f"{path}: expected the tensors of an RLSP, got {', '.join(sorted(state)[:5])}, ...")
-    inner = sum(name.endswith(".weight") for name in state) - 2
-    filters, scale = shapes[0][0], degradation["scale"]
-    packed = shapes[1][0] - filters  # what comes out besides the state
-    output = {scale**2: "y", 3 * scale**2: "rgb"}.get(packed)
-    if output is None or inner < 0:
-        expected = f"{scale**2} or {3 * scale**2}"
-        raise DataError(
-            f"{path}: expected {expected} outputs beside the state at scale {scale}, got {packed}"
-        )
-    spec = {"arch": "rlsp", "layers": inner + 2, "filters": filters, "output": output, "scale": scale}
-    spec |= {"input_range": input_range}
-    if not is_ours:
-        state = convert_pytorch_state(state, spec)
-    model = build_model(spec)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(
-            f"{path}: expected the tensors of {spec}, got: {' '.join(str(error).split())}"
-        ) from None
-    metadata = {"model": spec, "degradation": degradation, "source": path.name}
-    save_weights(weights_path, model, metadata | ({"licence": licence} if licence else {}))
-
-
-def read_pytorch_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a PyTorch checkpoint by name, without ``module.``; see :func:`convert_pytorch_file`."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a checkpoint of PyTorch, but there is none") from None
-    except Exception as error:  # torch raises many kinds for what it does not know or trust
-        raise DataError(f"{path}: expected a checkpoint of PyTorch, got: {first_line(error)[:200]}") from None
-    for key in ("state_dict", "model", "params"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    is_state = isinstance(found, Mapping) and found and all(isinstance(t, Tensor) for t in found.values())
-    if not is_state:
-        raise DataError(f"{path}: expected a map of tensors, got {type(found).__name__}")
-    state = {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise DataError(f"{path}: tensor {name}: expected finite numbers, got others")
-    return state
 
 
 # ---- the authors' pixels -----------------------------------------------------------------------

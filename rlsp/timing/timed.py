@@ -103,7 +103,7 @@ class TimedCase:
         if self.case.clip_length:
             self.restorer.start(self.phase)
         for _ in range(self.case.clip_length or 1):
-            *self.outputs, _ = self.restorer.step(self.windows[self.position])
+            self.outputs = self.restorer.step(self.windows[self.position])
             self.position = (self.position + 1) % len(self.windows)
 
     def sample(self) -> float:

@@ -47,7 +47,7 @@ def restore(model, frames, *, execution=None, device="cpu", phase=None):
     restorer = Restorer(model, device=device, execution=execution)
     restorer.start(phase)
     clip = model.pad_clip(frames[None]).to(device)
-    steps = to_host((restorer.step(window)[:-1] for window in model.windows(clip)), device)
+    steps = to_host((restorer.step(window) for window in model.windows(clip)), device)
     return [torch.stack(outputs) for outputs in zip(*steps, strict=True)]
 
 
