@@ -134,6 +134,23 @@ ARGUMENTS = {
             "--frame-rate", type=positive, default=25, help="frames per second of a video made from pictures"
         ),
     ),
+    "convert": (
+        STUDY,
+        argument(
+            "source", type=Path,
+            help="state dict of PyTorch (.pth, .pt), plain safetensors, or prefix of a TensorFlow checkpoint",
+        ),
+        argument("target", type=Path, help=".safetensors file"),
+        argument("--model", required=True, help="what it holds: one of the study's models, such as rlsp-7-128-rgb"),
+        argument(
+            "--degradation", required=True, help="what it expects as input: one of the study's, such as gaussian"
+        ),
+        argument(
+            "--input-range", type=float, metavar="NUMBER",
+            help="pictures are scaled from 0..255 to 0..this before the network (default: the model's)",
+        ),
+        argument("--licence", metavar="TEXT", help="of the weights, which they then name"),
+    ),
     "diagnose": (
         argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures"),
         argument("hr", type=Path, help="ground truth, likewise"),

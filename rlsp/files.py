@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,20 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def special_kind(path: Path) -> str | None:
+    """Say what a path is that must not be opened for its content: a folder, pipe, socket or device; else None.
+
+    Raises
+    ------
+    OSError
+        There is nothing, or it cannot be looked at.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return {"d": "folder", "p": "pipe", "s": "socket"}.get(stat.filemode(mode)[0], "device")
 
 
 def file_sha256(path: Path) -> str:

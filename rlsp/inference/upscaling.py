@@ -97,7 +97,7 @@ def upscale(
         restorer = Restorer(model, device=where, execution=fastest_execution(where, precision))
         open_target = picture_target(target) if is_folder else video_target(target, reader, crf, threads)
         with open_target as writer:
-            restored = restorer.pictures(reader.frames(writer.copy), phase)
+            restored = restorer.pictures(reader.frames(writer.copy), phase, name=str(source))
             shown = tqdm(restored, total=reader.total, unit="frame", disable=not show_progress)
             count = 0
             for count, (picture, _) in enumerate(shown, 1):  # noqa: B007
@@ -149,10 +149,12 @@ def find_weights(weights: str, data_root: Path) -> Path:
     Raises
     ------
     ConfigError
-        There is no released checkpoint of that name.
+        Nothing is named, or there is no released checkpoint of that name.
     DownloadError, DataError
         The checkpoint cannot be had, or is not what it should be.
     """
+    if not weights:
+        raise ConfigError("weights: expected a .safetensors file or released:<name>, got ''")
     if not str(weights).startswith(RELEASED):
         return Path(weights).expanduser()
     from rlsp.config.checkpoints import checkpoint_facts
