@@ -4,14 +4,14 @@ import zipfile
 from pathlib import Path
 
 TORCH, TENSORFLOW = "a PyTorch checkpoint", "a TensorFlow checkpoint"
-UNKNOWN = "something else"
+UNKNOWN, PICKLE = "something else", "a pickle"
 CONVERTED = (TORCH, TENSORFLOW)  # those that rlsp.released.foreign reads
 HEAD_BYTES = 512
 PICKLED_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first number of torch.save before 1.6
 TABLE_MAGIC = b"W\xfb\x80\x8b$uG\xdb"  # the last bytes of a TensorFlow index; see rlsp.released.tensorflow
 FIRST_BYTES = (
     (PICKLED_TORCH, TORCH),
-    (b"\x80", "a pickle"),  # protocols 2 to 5
+    (b"\x80", PICKLE),  # protocols 2 to 5
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89HDF", "an HDF5 file, such as of Keras"),

@@ -18,7 +18,7 @@ from rlsp.errors import ConfigError, DataError
 from rlsp.files import replace_when_complete, special_kind
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
-from rlsp.models.formats import CONVERTED, UNKNOWN, describe_file
+from rlsp.models.formats import CONVERTED, PICKLE, UNKNOWN, describe_file
 
 METADATA_KEY = "rlsp"  # one key of sorted JSON: safetensors writes several keys in random order
 MOST_HEADER_BYTES = 4_000_000  # a DUF of 1,000 layers, the most that a spec allows, has 0.8 MB
@@ -114,7 +114,7 @@ def check_container(path: Path) -> None:
         raise DataError(f"{path}: no such weights; train or download them first") from None
     except (OSError, ValueError) as error:  # ValueError: of a null byte in the path
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if found and not (is_ours and found == UNKNOWN):
+    if found and not (is_ours and found in (UNKNOWN, PICKLE)):  # the length of a header may begin as a pickle does
         how = f"; convert it with: {CONVERT}" if found in CONVERTED else ""
         raise DataError(f"{path}: expected weights written by rlsp, got {found}{how}")
     if length > size - 8:

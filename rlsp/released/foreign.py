@@ -1,5 +1,6 @@
 """Weights that other programs wrote, as ours: state dicts of PyTorch, plain safetensors, checkpoints of TensorFlow."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def read_state(source: Path) -> dict[str, Tensor]:
             raise DataError(f"{source}: expected a file, got a {kind}")
         found = describe_file(source)
         if found == TORCH:
+            _check_archive(source)
             content = torch.load(source, map_location="cpu", weights_only=True)
         elif found == UNKNOWN:
             content = load_file(source)
@@ -110,6 +112,18 @@ def read_state(source: Path) -> dict[str, Tensor]:
             f"what cannot be read without running its code, or is damaged ({type(error).__name__})"
         ) from None
     return _unwrapped(source, _find_state(source, content))
+
+
+def _check_archive(source: Path) -> None:
+    """Refuse an archive with wrong checksums, which PyTorch does not look at, or one that is larger than its file."""
+    if not zipfile.is_zipfile(source):  # of PyTorch before 1.6
+        return
+    with zipfile.ZipFile(source) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise DataError(f"{source}: {member.filename}: expected it as torch.save stores it, got it compressed")
+        if damaged := archive.testzip():
+            raise DataError(f"{source}: {damaged}: damaged, its checksum is wrong")
 
 
 def _find_state(source: Path, content: Any) -> dict[str, Tensor]:
