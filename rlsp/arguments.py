@@ -26,6 +26,14 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """Read a time from the command line: a finite number of seconds, at most eleven days."""
+    number = float(text)
+    if not 0 <= number <= 10**6:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 to {10**6}, got {text}")
+    return number
+
+
 def frame_size(text: str) -> str | tuple[int, int]:
     """Parse the name of a frame size, or HxW in LR pixels.
 
@@ -74,7 +82,7 @@ ARGUMENTS = {
     "rate": (
         STUDY, DEVICE,
         argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)"),
-        argument("--seconds", type=float, default=2, help="time of each loop in a round, three steps at least"),
+        argument("--seconds", type=seconds, default=2, help="time of each loop in a round, three steps at least"),
         argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns"),
         argument("--output", type=Path, help=f"CSV file (default: {OWN_RATES}/<device>/training_rate.csv)"),
     ),
@@ -90,7 +98,7 @@ ARGUMENTS = {
             help="every precision, mode, boundary, batch and size (default: the headline's)",
         ),
         argument("--repeats", type=positive, help="most samples of each case (default: the study's)"),
-        argument("--seconds", type=float, help="most time for the samples of a case (default: the study's)"),
+        argument("--seconds", type=seconds, help="most time for the samples of a case (default: the study's)"),
         argument("--warmup", type=positive, help="least frames before the first sample (default: the study's)"),
         argument("--threads", type=positive, help="CPU threads (default: the study's)"),
         argument(

@@ -114,7 +114,9 @@ def check_container(path: Path) -> None:
         raise DataError(f"{path}: no such weights; train or download them first") from None
     except (OSError, ValueError) as error:  # ValueError: of a null byte in the path
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if found and not (is_ours and found in (UNKNOWN, PICKLE)):  # the length of a header may begin as a pickle does
+    if found and not (
+        is_ours and found in (UNKNOWN, PICKLE)
+    ):  # the length of a header may begin as a pickle does
         how = f"; convert it with: {CONVERT}" if found in CONVERTED else ""
         raise DataError(f"{path}: expected weights written by rlsp, got {found}{how}")
     if length > size - 8:

@@ -121,7 +121,9 @@ def _check_archive(source: Path) -> None:
     with zipfile.ZipFile(source) as archive:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
-                raise DataError(f"{source}: {member.filename}: expected it as torch.save stores it, got it compressed")
+                raise DataError(
+                    f"{source}: {member.filename}: expected it as torch.save stores it, got it compressed"
+                )
         if damaged := archive.testzip():
             raise DataError(f"{source}: {damaged}: damaged, its checksum is wrong")
 
