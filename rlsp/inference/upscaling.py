@@ -12,14 +12,13 @@ from tqdm import tqdm
 from rlsp.config.runs import RELEASED
 from rlsp.config.specs.degradations import BicubicDown, Gaussian, parse_degradation
 from rlsp.config.study_files import read_config
-from rlsp.data.degradation import phase as phase_of
 from rlsp.data.video import FORMATS, picture_source, picture_target, say, video_source, video_target
 from rlsp.devices import claim_device, gpu_errors
 from rlsp.errors import ConfigError, DataError
 from rlsp.inference.execution import fastest_execution
 from rlsp.inference.restoration import WHEN_FULL
 from rlsp.inference.restorer import Restorer
-from rlsp.models.weights import load_weights
+from rlsp.models.weights import expected_input, load_weights
 
 
 def upscale(
@@ -84,7 +83,7 @@ def upscale(
     torch.set_flush_denormal(True)
     path = find_weights(weights, data_root)
     model, metadata = load_weights(path)
-    phase = _known_phase(path, metadata)
+    phase = expected_input(path, metadata).first_pixel
     say(f"{weights}: {expectation(metadata['degradation'])}")
     if metadata.get("licence"):
         say(f"{weights}: licence {metadata['licence']}")
@@ -173,14 +172,6 @@ def find_weights(weights: str, data_root: Path) -> Path:
     degradation = Gaussian.parse(catalogue["degradations"]["gaussian"])
     convert_checkpoint(manifest.parent / prefix, path, degradation=degradation.dump(), **facts)
     return path
-
-
-def _known_phase(path: Path, metadata: dict[str, Any]) -> float:
-    """HR coordinate of LR pixel 0 in the degradation that weights were trained for."""
-    try:
-        return phase_of(metadata["degradation"])
-    except (KeyError, TypeError, ConfigError) as error:
-        raise DataError(f"{path}: expected weights that say what input they expect, got: {error}") from None
 
 
 def expectation(degradation: dict[str, Any]) -> str:

@@ -103,23 +103,22 @@ def check_container(path: Path) -> None:
     try:
         if kind := special_kind(path):
             raise DataError(f"{path}: expected a .safetensors file, got a {kind}")
-        size = path.stat().st_size
+        size, header = path.stat().st_size, b""
         with open(path, "rb") as file:
             head = file.read(9)
-            is_ours = len(head) == 9 and head[8:] == b"{"
-            length = struct.unpack("<Q", head[:8])[0] if is_ours else 0
-            header = file.read(length - 1) if length <= min(MOST_HEADER_BYTES, size) else b""
-        found = "" if is_ours and length <= size - 8 else describe_file(path)
+            length = struct.unpack("<Q", head[:8])[0] if head[8:] == b"{" else None
+            is_whole = length is not None and length <= size - 8
+            if is_whole and length <= MOST_HEADER_BYTES:
+                header = file.read(length - 1)
+        found = UNKNOWN if is_whole else describe_file(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such weights; train or download them first") from None
     except (OSError, ValueError) as error:  # ValueError: of a null byte in the path
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if found and not (
-        is_ours and found in (UNKNOWN, PICKLE)
-    ):  # the length of a header may begin as a pickle does
+    if length is None or found not in (UNKNOWN, PICKLE):  # the length of a header may begin as a pickle does
         how = f"; convert it with: {CONVERT}" if found in CONVERTED else ""
         raise DataError(f"{path}: expected weights written by rlsp, got {found}{how}")
-    if length > size - 8:
+    if not is_whole:
         raise DataError(f"{path}: damaged: expected a header of {length} bytes, the file ends after {size}")
     if length > MOST_HEADER_BYTES:
         raise DataError(f"{path}: expected a header of at most {MOST_HEADER_BYTES} bytes, got {length}")
@@ -229,8 +228,6 @@ def _tensors_of(path: Path, spec: dict[str, Any]) -> dict[str, tuple[int, ...]] 
     try:
         with torch.device("meta"):
             model = _built(path, spec)
-    except DataError:
-        raise
     except Exception:
         if spec["arch"] in BUILT:
             raise

@@ -220,7 +220,14 @@ def link_in_a_circle(path):
     path.symlink_to(path.name)
 
 
+def sparse(path):
+    """Make a file of 1 TB, of which the disk keeps nothing."""
+    path.touch()
+    os.truncate(path, 2**40)
+
+
 PLACES = [
+    Case("1 TB of zeros", special(sparse), "got something else"),
     Case("nothing named", lambda folder: upscale_words(folder, ""), "weights: expected .* got ''"),
     Case("a folder", special(lambda path: path.mkdir()), "expected a .safetensors file, got a folder"),
     Case("a pipe", special(os.mkfifo), "expected a .safetensors file, got a pipe"),
