@@ -48,6 +48,14 @@ def _bounded(number: Any, lowest: Any, highest: Any, text: str) -> Any:
     return number
 
 
+def seconds(text: str) -> float:
+    """Read a time from the command line: a finite number of seconds, at most eleven days."""
+    number = float(text)
+    if not 0 <= number <= 10**6:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 to {10**6}, got {text}")
+    return number
+
+
 def frame_size(text: str) -> str | tuple[int, int]:
     """Parse the name of a frame size, or HxW in LR pixels.
 
@@ -96,7 +104,7 @@ ARGUMENTS = {
     "rate": (
         STUDY, DEVICE,
         argument("run", nargs="*", help="ids of runs (default: one of each model and recipe)"),
-        argument("--seconds", type=float, default=2, help="time of each loop in a round, three steps at least"),
+        argument("--seconds", type=seconds, default=2, help="time of each loop in a round, three steps at least"),
         argument("--rounds", type=positive, default=5, help="rounds, in which the loops take turns"),
         argument("--output", type=Path, help=f"CSV file (default: {OWN_RATES}/<device>/training_rate.csv)"),
     ),
@@ -112,7 +120,7 @@ ARGUMENTS = {
             help="every precision, mode, boundary, batch and size (default: the headline's)",
         ),
         argument("--repeats", type=positive, help="most samples of each case (default: the study's)"),
-        argument("--seconds", type=float, help="most time for the samples of a case (default: the study's)"),
+        argument("--seconds", type=seconds, help="most time for the samples of a case (default: the study's)"),
         argument("--warmup", type=positive, help="least frames before the first sample (default: the study's)"),
         argument("--threads", type=threads, help="CPU threads (default: the study's)"),
         argument(
@@ -161,6 +169,23 @@ ARGUMENTS = {
             help="carry the state over scene cuts, instead of restoring each scene by itself",
         ),
         argument("--keep-going", action="store_true", help="exit with 0 also where the video is damaged"),
+    ),
+    "convert": (
+        STUDY,
+        argument(
+            "source", type=Path,
+            help="state dict of PyTorch (.pth, .pt), plain safetensors, or prefix of a TensorFlow checkpoint",
+        ),
+        argument("target", type=Path, help=".safetensors file"),
+        argument("--model", required=True, help="what it holds: one of the study's models, such as rlsp-7-128-rgb"),
+        argument(
+            "--degradation", required=True, help="what it expects as input: one of the study's, such as gaussian"
+        ),
+        argument(
+            "--input-range", type=float, metavar="NUMBER",
+            help="pictures are scaled from 0..255 to 0..this before the network (default: the model's)",
+        ),
+        argument("--licence", metavar="TEXT", help="of the weights, which they then name"),
     ),
     "diagnose": (
         argument("sr", type=Path, help="restored clip: video file, or folder of PNG pictures"),

@@ -219,6 +219,26 @@ def upscale_command(args: argparse.Namespace) -> None:
     )
 
 
+def convert_command(args: argparse.Namespace) -> None:
+    """Convert weights that PyTorch or the authors' TensorFlow wrote, to run them here."""
+    from rlsp.config.checks import check_known
+    from rlsp.config.specs.models import parse_model
+    from rlsp.released.foreign import convert_weights
+
+    study = read_study(args)
+    check_known("--model", args.model, study.spec.models)
+    check_known("--degradation", args.degradation, study.spec.degradations)
+    changed = {} if args.input_range is None else {"input_range": args.input_range}
+    convert_weights(
+        args.source,
+        args.target,
+        model=parse_model(study.model(args.model).dump() | changed),
+        degradation=study.degradation(args.degradation),
+        licence=args.licence,
+    )
+    print(args.target)
+
+
 def diagnose_command(args: argparse.Namespace) -> None:
     """Name what is wrong with a pair of restored clip and ground truth whose score is too low."""
     from itertools import islice
@@ -277,6 +297,7 @@ COMMANDS = {
     "compare": compare_command,
     "reference": reference_command,
     "upscale": upscale_command,
+    "convert": convert_command,
     "diagnose": diagnose_command,
     "init": init_command,
     "keys": keys_command,

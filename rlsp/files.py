@@ -76,35 +76,31 @@ def _temporary_prefix(path: Path) -> str:
     return f".{name}.{machine}"
 
 
-def kind_of_file(path: Path) -> str:
-    """Say what lies at a path where a file was expected, opening nothing: a pipe would wait for its other end."""
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        return "nothing"
-    except (OSError, ValueError) as error:  # the latter of a name with NUL
-        return f"what cannot be reached ({getattr(error, 'strerror', None) or error})"
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a file")
+def special_kind(path: Path) -> str | None:
+    """Say what a path is that must not be opened for its content: a folder, pipe, socket or device; else None.
+
+    Raises
+    ------
+    OSError
+        There is nothing, or it cannot be looked at.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return {"d": "folder", "p": "pipe", "s": "socket"}.get(stat.filemode(mode)[0], "device")
 
 
 def check_regular(path: Path, what: str) -> None:
-    """Refuse what is no file before it is opened; see :func:`kind_of_file`. A missing one is left to who opens it.
+    """Refuse what is no file before it is opened, which may never return; one that is missing is left to who opens it.
 
     Raises
     ------
     DataError
-        It is a folder, a named pipe, a socket or a device.
+        It is a folder, a pipe, a socket or a device.
     """
-    kind = kind_of_file(path)
-    if kind not in ("a file", "nothing"):
-        raise DataError(f"{path}: expected a {what}, got {kind}")
+    with contextlib.suppress(OSError, ValueError):
+        if kind := special_kind(path):
+            raise DataError(f"{path}: expected a {what}, got a {kind}")
 
 
 def file_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rlsp.config.specs.fields import quoted
 from rlsp.errors import ConfigError
 
 # Prefixes in the authors' folder evaluate/checkpoints; "rslp" is spelled so there.
@@ -31,7 +32,9 @@ def checkpoint_facts(name: str) -> dict[str, Any]:
         There is no such checkpoint.
     """
     if name not in CHECKPOINTS:
-        raise ConfigError(f"weights: expected one of {', '.join(CHECKPOINTS)} after released:, got {name!r}")
+        raise ConfigError(
+            f"weights: expected one of {', '.join(CHECKPOINTS)} after released:, got {quoted(name)}"
+        )
     layers, filters = (int(number) for number in name.split("-"))
     return {
         "download": "rlsp-checkpoints",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsp.columns import COLUMNS, SUMMARY_TEXTS
+from rlsp.config.checkpoints import checkpoint_facts
 from rlsp.config.datasets import archive_clips, overlap
 from rlsp.config.runs import RELEASED, Run
 from rlsp.config.specs.datasets import Archived, CameraMoves
@@ -112,6 +113,11 @@ def _check_run(study: StudySpec, run: Run, runs: dict[str, Run]) -> None:
     where = f"runs ({run.id})"
     if run.origin == "released-frames":
         check_known(f"{where}.frames", str(run.source).removeprefix(RELEASED), study.downloads)
+    if run.origin == "released-weights":
+        try:
+            checkpoint_facts(str(run.source).removeprefix(RELEASED))
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error}") from None
     check_known(f"{where}.degradations", run.degradation, study.degradations)
     for dataset in run.test_sets:
         check_known(f"{where}.test_sets", dataset, study.datasets)

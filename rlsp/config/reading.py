@@ -2,13 +2,13 @@
 
 import math
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rlsp.errors import ConfigError
+from rlsp.files import special_kind
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 32  # of maps and lists inside each other
@@ -43,19 +43,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     """Read a text file without ever waiting for a pipe or a device."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kinds = {"d": "folder", "p": "pipe", "s": "socket"}
-            kind = kinds.get(stat.filemode(status.st_mode)[0], "device")
+        if kind := special_kind(path):
             raise ConfigError(f"expected a regular file, got a {kind}")
+        size = path.stat().st_size
         # O_NONBLOCK: it may have become a pipe since
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(error.strerror) from None
     if len(content) > MOST_BYTES:
-        size = math.ceil(max(status.st_size, len(content)) / 1e5) / 10
-        raise ConfigError(f"expected at most {MOST_BYTES // 10**6} MB, got {size} MB")
+        megabytes = math.ceil(max(size, len(content)) / 1e5) / 10
+        raise ConfigError(f"expected at most {MOST_BYTES // 10**6} MB, got {megabytes} MB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

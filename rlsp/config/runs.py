@@ -9,6 +9,7 @@ from rlsp.config.specs.study import StudySpec
 from rlsp.errors import ConfigError
 
 RELEASED = "released:"
+MOST_RUNS = 5000
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def expand_runs(study: StudySpec) -> dict[str, Run]:
     Raises
     ------
     ConfigError
-        Two runs have the same id, or a frames run ends in ``.safetensors``.
+        Two runs have the same id, there are more than 5,000, or a frames run ends in ``.safetensors``.
     """
     runs: dict[str, Run] = {}
     for number, entry in enumerate(study.runs):
@@ -92,6 +93,8 @@ def expand_runs(study: StudySpec) -> dict[str, Run]:
                 raise ConfigError(
                     f"runs.{number}: run {run.id} is there already; give the entry a tag or name"
                 )
+            if len(runs) == MOST_RUNS:
+                raise ConfigError(f"runs.{number}: expected at most {MOST_RUNS:,} runs in all, got more")
             runs[run.id] = run
     for run in [run for run in runs.values() if run.start_from is not None]:
         start = _find_start(run, str(run.start_from), runs)

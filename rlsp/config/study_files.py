@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -163,13 +164,19 @@ def check_owner(results: Path, files: list[str]) -> None:
         ``results/<study>/owner.json`` names other files.
     """
     owner = results / "owner.json"
-    if owner.exists():
-        found = json.loads(owner.read_text())
-        if found != files:
-            raise ConfigError(
-                f"study: {results} holds the results of {' + '.join(found)}, and {' + '.join(files)} has the same "
-                f"name {results.name!r}; choose another name in the study file"
-            )
+    if not owner.exists():
+        return
+    try:
+        found = json.loads(owner.read_bytes()) if owner.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        print(f"warning: {owner}: damaged; taken for missing", file=sys.stderr)
+    elif found != files:
+        raise ConfigError(
+            f"study: {results} holds the results of {' + '.join(found)}, and {' + '.join(files)} has the same "
+            f"name {results.name!r}; choose another name in the study file"
+        )
 
 
 def record_owner(results: Path, files: list[str]) -> None:

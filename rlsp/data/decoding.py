@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlsp.errors import DataError
-from rlsp.files import kind_of_file
+from rlsp.files import check_regular
 
 if TYPE_CHECKING:
     import av
@@ -51,8 +51,7 @@ def open_video(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.
     import av
     from av.stream import Disposition
 
-    if not path.is_file():  # FFmpeg would wait for the other end of a pipe
-        raise DataError(f"{path}: expected a video file, got {kind_of_file(path)}")
+    check_regular(path, "video file")  # FFmpeg would wait for the other end of a pipe
     # an absolute path, since FFmpeg takes what stands before a colon for a protocol
     with decodable(path), av.open(os.path.abspath(path)) as container:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]

@@ -1,23 +1,27 @@
 """Restore data sets to 8-bit pictures on disk."""
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from rlsp.config.specs.degradations import parse_degradation
 from rlsp.data.clips import open_clips
 from rlsp.data.degradation import phase
 from rlsp.data.images import write_png
 from rlsp.devices import claim_device, gpu_errors
+from rlsp.errors import DataError
 from rlsp.files import write_json
 from rlsp.inference.execution import fastest_execution
 from rlsp.inference.restorer import Restorer
 from rlsp.models import build_model
 from rlsp.models.base import VideoModel
-from rlsp.models.weights import load_weights
+from rlsp.models.weights import expected_input, load_weights
 
 WHEN_FULL = "take a GPU with more memory or fewer users, or the device cpu"
 WRITERS = 2  # threads that write pictures beside the network
@@ -43,6 +47,11 @@ def restore_clip(
     -------
     dict
         ``rgb`` and ``y``: paths relative to the parent of ``folder``, or None.
+
+    Raises
+    ------
+    DataError
+        The model put out what is no finite number.
     """
 
     def write(index: int, rgb: np.ndarray, y: np.ndarray | None) -> None:
@@ -57,7 +66,7 @@ def restore_clip(
     # Compressing PNG takes longer than a small network; a bounded queue keeps the memory constant.
     with ThreadPoolExecutor(WRITERS) as pool:
         pending: deque[Future] = deque()
-        for rgb, y in restorer.pictures(lr, phase):
+        for rgb, y in restorer.pictures(lr, phase, name=str(folder)):
             pending.append(pool.submit(write, count, rgb, y))
             count += 1
             if len(pending) > 2 * WRITERS:
@@ -144,11 +153,31 @@ def restore_run(
         CPU threads.
     trusted_arch : str, optional
         Class of the user's own that the weights may name.
+
+    Raises
+    ------
+    DataError
+        The weights cannot be read, are of another scale, do not say what input they expect, or put out what is no
+        finite number.
+    ConfigError, DeviceError
+        See :func:`restore_dataset`.
     """
     torch.set_num_threads(threads)
     at = phase(degradation)
     if weights:
-        model, _ = load_weights(weights[0], trusted_arch=trusted_arch)
+        model, metadata = load_weights(weights[0], trusted_arch=trusted_arch)
+        _check_input(weights[0], metadata, degradation)
     else:
         model = build_model({"arch": "bicubic", "scale": degradation["scale"], "phase": at})
     restore_dataset(model, lr_manifest, manifest_path, run=run, phase=at, device=device, precision=precision)
+
+
+def _check_input(path: Path, metadata: dict[str, Any], degradation: dict[str, Any]) -> None:
+    """Refuse weights of another scale, and say when they were trained for another input."""
+    spec = expected_input(path, metadata)
+    if spec.scale != degradation["scale"]:
+        raise DataError(f"{path}: expected weights of scale {degradation['scale']}, got scale {spec.scale}")
+    if spec.dump() != parse_degradation(degradation).dump():
+        given = ", ".join(f"{key} {value}" for key, value in degradation.items())
+        trained = ", ".join(f"{key} {value}" for key, value in spec.dump().items())
+        print(f"warning: {path}: trained for {trained}; restores {given}", file=sys.stderr)

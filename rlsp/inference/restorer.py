@@ -1,6 +1,7 @@
 """Restore clips frame by frame with a model, in a chosen precision and mode."""
 
 import copy
+import math
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from rlsp.devices import (
     matrix_precision,
     record_graph,
 )
+from rlsp.errors import DataError
 from rlsp.inference.chroma import PictureMaker
 from rlsp.inference.execution import Execution, fastest_execution
 from rlsp.inference.fused import fused_form
@@ -97,7 +99,7 @@ class Restorer:
             yield sr[0, 0].numpy() if self.model.output == "y" else sr[0].permute(1, 2, 0).numpy()
 
     def pictures(
-        self, clip: Iterable[np.ndarray], phase: float
+        self, clip: Iterable[np.ndarray], phase: float, *, name: str = "the clip"
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Restore a clip to 8-bit pictures, made on the device; otherwise as :meth:`frames`.
 
@@ -107,15 +109,28 @@ class Restorer:
             LR frames, RGB.
         phase : float
             HR coordinate of the centre of LR pixel 0, for the chroma of a luma model.
+        name : str
+            Clip or file that errors name.
 
         Yields
         ------
         rgb : ndarray, shape (scale * h, scale * w, 3), uint8
         y : ndarray, shape (scale * h, scale * w), uint8, or None
             The luma that a "y" model put out.
+
+        Raises
+        ------
+        DataError
+            The model put out what is no finite number: 8 bits would hide it.
         """
         self.start(phase)
-        for rgb, *y in to_host(map(self.step, self._windows(clip)), self.device):
+        frames = to_host(map(self._next, self._windows(clip)), self.device)
+        for number, (rgb, *y, total) in enumerate(frames):
+            if not math.isfinite(total):
+                raise DataError(
+                    f"{name}: frame {number}: expected finite numbers from the network in {self.execution.precision}, "
+                    "got nan or inf"
+                )
             yield rgb[0].numpy(), y[0][0].numpy() if y else None
 
     def _windows(self, clip: Iterable[np.ndarray]) -> Iterator[Tensor]:
@@ -145,7 +160,6 @@ class Restorer:
             if phase is not None:
                 self._pictures = PictureMaker(scale=self.model.scale, phase=phase, device=self.device)
 
-    @torch.inference_mode()
     def step(self, window: Tensor) -> tuple[Tensor, ...]:
         """Restore the next frame of the clip; nothing waits for the device, and the next step overwrites the result.
 
@@ -160,6 +174,12 @@ class Restorer:
             The output (N, colors, scale * h, scale * w), float32. After :meth:`start` with a phase: the RGB picture
             (N, scale * h, scale * w, 3) and, of a luma model, the luma (N, scale * h, scale * w), both uint8.
         """
+        outputs = self._next(window)
+        return outputs if self._pictures is None else outputs[:-1]
+
+    @torch.inference_mode()
+    def _next(self, window: Tensor) -> tuple[Tensor, ...]:
+        """Restore the next frame; after the pictures comes the sum of the output, which tells whether it is finite."""
         if self._carry is None or not self._is_recordable:
             outputs, self._carry = self.compute(window, self._carry)
             return outputs
@@ -167,12 +187,12 @@ class Restorer:
             self._recorded = None  # its memory is free before the next one takes some
             self._recorded = self._record(window)
             if self._recorded is None:
-                return self.step(window)
+                return self._next(window)
         outputs, self._carry = self._recorded(window, self._carry)
         return outputs
 
     def compute(self, window: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
-        """Restore one frame without a graph; returns what :meth:`step` does, and the carry."""
+        """Restore one frame without a graph; returns what :meth:`_next` does, and the carry."""
         with ExitStack() as contexts:
             contexts.enter_context(matrix_precision(self.execution.precision))
             if self._is_autocast:
@@ -188,7 +208,8 @@ class Restorer:
         """Put the output where it always is, or make pictures of it."""
         if self._pictures is not None:
             rgb = self._pictures.rgb(sr, window[:, self.model.look_behind])
-            return (rgb, self._pictures.rounded(sr[:, 0])) if self.model.output == "y" else (rgb,)
+            luma = (self._pictures.rounded(sr[:, 0]),) if self.model.output == "y" else ()
+            return (rgb, *luma, sr.sum(dtype=torch.float32))  # one pass, and nothing waits for it
         if self.model.has_fixed_output:
             return (sr,)
         if self._sr is None or self._sr.shape != sr.shape:

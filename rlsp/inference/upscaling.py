@@ -15,7 +15,6 @@ from rlsp.config.runs import RELEASED
 from rlsp.config.specs.degradations import BicubicDown, Gaussian, parse_degradation
 from rlsp.config.study_files import read_config
 from rlsp.data.cuts import split_scenes
-from rlsp.data.degradation import phase as phase_of
 from rlsp.data.streams import say
 from rlsp.data.video import (
     FORMATS,
@@ -33,7 +32,7 @@ from rlsp.errors import ConfigError, DataError
 from rlsp.inference.execution import fastest_execution
 from rlsp.inference.restoration import WHEN_FULL
 from rlsp.inference.restorer import Restorer
-from rlsp.models.weights import load_weights
+from rlsp.models.weights import expected_input, load_weights
 
 MOST_CUTS = 10  # that are named
 
@@ -107,7 +106,7 @@ def upscale(
     torch.set_flush_denormal(True)
     path = find_weights(weights, data_root)
     model, metadata = load_weights(path)
-    phase = _known_phase(path, metadata)
+    phase = expected_input(path, metadata).first_pixel
     say(f"{weights}: {expectation(metadata['degradation'])}")
     if metadata.get("licence"):
         say(f"{weights}: licence {metadata['licence']}")
@@ -145,7 +144,7 @@ def _upscale_scenes(
     with tqdm(total=reader.total, unit="frame", disable=not show_progress) as shown:
         for scene in scenes:
             cuts += [count] if count else []
-            for picture, _ in restorer.pictures(scene, phase):
+            for picture, _ in restorer.pictures(scene, phase, name=str(source)):
                 writer.write(picture, *reader.stamps.popleft())
                 count += 1
                 shown.update()
@@ -203,10 +202,12 @@ def find_weights(weights: str, data_root: Path) -> Path:
     Raises
     ------
     ConfigError
-        There is no released checkpoint of that name.
+        Nothing is named, or there is no released checkpoint of that name.
     DownloadError, DataError
         The checkpoint cannot be had, or is not what it should be.
     """
+    if not weights:
+        raise ConfigError("weights: expected a .safetensors file or released:<name>, got ''")
     if not str(weights).startswith(RELEASED):
         return Path(weights).expanduser()
     from rlsp.config.checkpoints import checkpoint_facts
@@ -225,14 +226,6 @@ def find_weights(weights: str, data_root: Path) -> Path:
     degradation = Gaussian.parse(catalogue["degradations"]["gaussian"])
     convert_checkpoint(manifest.parent / prefix, path, degradation=degradation.dump(), **facts)
     return path
-
-
-def _known_phase(path: Path, metadata: dict[str, Any]) -> float:
-    """HR coordinate of LR pixel 0 in the degradation that weights were trained for."""
-    try:
-        return phase_of(metadata["degradation"])
-    except (KeyError, TypeError, ConfigError) as error:
-        raise DataError(f"{path}: expected weights that say what input they expect, got: {error}") from None
 
 
 def expectation(degradation: dict[str, Any]) -> str:

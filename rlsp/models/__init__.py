@@ -1,5 +1,6 @@
 """Video super-resolution methods, one file each, built from their catalogue entry."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,9 @@ def build_model(spec: Mapping[str, Any] | Model) -> VideoModel:
     if not (isinstance(architecture, type) and issubclass(architecture, VideoModel)):
         raise ConfigError(f"arch: expected a sub-class of rlsp.models.base.VideoModel, got {location}")
     try:
-        return architecture(**model.arguments())
+        built = architecture(**model.arguments())
+        if not 0 < built.input_range < math.inf:
+            raise ValueError(f"input_range: expected a finite number above 0, got {built.input_range}")
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {arch}: {error}") from error
+    return built

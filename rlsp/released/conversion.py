@@ -11,7 +11,7 @@ from torch import Tensor
 from rlsp.errors import DataError
 from rlsp.models import build_model
 from rlsp.models.rlsp import RLSP
-from rlsp.models.weights import save_weights
+from rlsp.models.weights import check_shapes, fill_model, save_weights
 from rlsp.released.tensorflow import read_checkpoint
 
 # ---- TensorFlow checkpoints --------------------------------------------------------------------
@@ -50,15 +50,20 @@ def convert_checkpoint(
     Raises
     ------
     DataError
-        The checkpoint is damaged, or an array of the model is missing or has another shape, or there is one
-        more than the model has.
+        The checkpoint is damaged, an array of the model is missing, has another shape or holds what is no finite
+        number, or there is one more than the model has.
     """
-    model = _build_rlsp(spec, output="y")
-    arrays = read_checkpoint(prefix)
-    _check_arrays(Path(f"{prefix}.index"), arrays, _checkpoint_shapes(model))
-    model.load_state_dict(_from_tensorflow(model, arrays))
     metadata = {"model": spec, "degradation": degradation, "source": source, "licence": licence}
-    save_weights(Path(weights_path), model, metadata)
+    save_weights(Path(weights_path), model_from_checkpoint(prefix, spec), metadata)
+
+
+def model_from_checkpoint(prefix: Path, spec: dict[str, Any]) -> RLSP:
+    """Build a model with the weights of a TensorFlow checkpoint; see :func:`convert_checkpoint`."""
+    model, path = _build_rlsp(spec, output="y"), Path(f"{prefix}.index")
+    arrays = read_checkpoint(prefix)
+    _check_arrays(path, arrays, _checkpoint_shapes(model))
+    fill_model(path, model, _from_tensorflow(model, arrays))
+    return model
 
 
 def _build_rlsp(spec: dict[str, Any], *, output: str) -> RLSP:
@@ -86,16 +91,13 @@ def _checkpoint_shapes(model: RLSP) -> dict[str, tuple[int, ...]]:
 
 def _check_arrays(path: Path, arrays: Mapping[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
     """Check that the arrays are those of the model, apart from what Adam adds."""
-    for name, shape in shapes.items():
-        if name not in arrays:
-            raise DataError(f"{path}: {name}: expected an array of shape {shape}, but there is none")
-        if tuple(arrays[name].shape) != shape:
-            raise DataError(f"{path}: {name}: expected shape {shape}, got {tuple(arrays[name].shape)}")
-    for name in sorted(set(arrays) - set(shapes)):
+
+    def is_adam(name: str) -> bool:
         variable, _, slot = name.rpartition("/")
-        is_adam = slot in ("Adam", "Adam_1") and variable in shapes or name in ("beta1_power", "beta2_power")
-        if not is_adam:
-            raise DataError(f"{path}: {name}: expected no such array in this model")
+        is_moment = slot in ("Adam", "Adam_1") and variable in shapes
+        return is_moment or name in ("beta1_power", "beta2_power")
+
+    check_shapes(path, {name: array.shape for name, array in arrays.items() if not is_adam(name)}, shapes)
 
 
 def _from_tensorflow(model: RLSP, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
@@ -121,7 +123,7 @@ def _from_tensorflow(model: RLSP, arrays: dict[str, np.ndarray]) -> dict[str, Te
 # ---- PyTorch weights ---------------------------------------------------------------------------
 
 
-def convert_pytorch_state(state: Mapping[str, Tensor], spec: dict[str, Any]) -> dict[str, Tensor]:
+def convert_pytorch_state(state: Mapping[str, Tensor], spec: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """Convert a state dict of the released PyTorch module (``pytorch/rlsp.py``, RGB output) into ours.
 
     Its inputs and its joint last layer are ordered as ours, so this only renames.
@@ -132,6 +134,8 @@ def convert_pytorch_state(state: Mapping[str, Tensor], spec: dict[str, Any]) -> 
         ``conv1``, ``conv_list.<i>`` and ``conv_out``, each with weight and bias.
     spec : dict
         Model of the state, with ``"output": "rgb"``.
+    path : Path
+        Where the state comes from.
 
     Returns
     -------
@@ -152,7 +156,7 @@ def convert_pytorch_state(state: Mapping[str, Tensor], spec: dict[str, Any]) -> 
         layer, _, parameter = name.rpartition(".")
         theirs[name] = f"{names[layer]}.{parameter}"
     shapes = {theirs[name]: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    _check_arrays(Path("released PyTorch state"), state, shapes)
+    _check_arrays(path, state, shapes)
     return {name: state[theirs[name]] for name in theirs}
 
 

@@ -143,7 +143,7 @@ WRONG_PICTURES = {
     "a bomb": (lambda d: raw(d, png_bytes(100_000, 100_000, rows=b"")), "expected a readable PNG"),
     "no pixels": (lambda d: raw(d, png_bytes(0, 4)), "expected a readable PNG"),
     "noise after the header": (lambda d: raw(d, png_bytes(rows=b"noise" * 20)), "expected a readable PNG"),
-    "a named pipe": (fifo, "got a named pipe"),
+    "a pipe": (fifo, "got a pipe"),
     "a folder": (folder_named, "got a folder"),
     "a device": (lambda d: link(d, "/dev/zero"), "got a device"),
     "a dangling link": (lambda d: link(d, "nowhere"), "there is none"),
@@ -158,7 +158,7 @@ WRONG_OTHERS = {
     "float TIFF": (lambda d: saved(d, "a.tif", np.full((4, 6), 0.5, np.float32)), "expected 8 bits per channel"),
     "transparent WebP": (lambda d: saved(d, "a.webp", TRANSPARENT, lossless=True), "expected an opaque picture"),
     "half a JPEG": (lambda d: raw(d, encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")[:900], "a.jpg"), "expected a readable picture"),
-    "a named pipe": (lambda d: fifo(d, "a.jpg"), "got a named pipe"),
+    "a pipe": (lambda d: fifo(d, "a.jpg"), "got a pipe"),
     "a missing one": (lambda d: d / "a.jpg", "there is none"),
 }  # fmt: skip
 
@@ -241,8 +241,8 @@ FOLDERS = [
     without("a missing frame", r"3.png: expected the frame numbered 2 after 1.png|expected the frame", lambda own: [saved(own, "a/3.png"), saved(own, "a/4.png"), (own / "a/2.png").unlink()]),
     without("a frame of another size", "2.png: expected 24x16 like the other frames, got 8x8", lambda own: saved(own, "a/2.png", picture(0, 8, 8))),
     without("a damaged frame", "1.png: expected a", lambda own: (own / "a/1.png").write_bytes(b"no")),
-    without("a pipe among frames", "1.png: expected a PNG file, got a named pipe", lambda own: [(own / "a/1.png").unlink(), os.mkfifo(own / "a/1.png")]),
-    without("a pipe for a video", "b.mp4: expected a video file, got a named pipe", lambda own: os.mkfifo(own / "b.mp4")),
+    without("a pipe among frames", "1.png: expected a PNG file, got a pipe", lambda own: [(own / "a/1.png").unlink(), os.mkfifo(own / "a/1.png")]),
+    without("a pipe for a video", "b.mp4: expected a video file, got a pipe", lambda own: os.mkfifo(own / "b.mp4")),
     without("a transparent frame", "1.png: expected an opaque picture", lambda own: saved(own, "a/1.png", TRANSPARENT)),
     without("a 16-bit frame", "1.png: expected 8 bits", lambda own: (own / "a/1.png").write_bytes(png_bytes(depth=16))),
     without("a damaged video", "b.mp4: expected a video that can be decoded", lambda own: (own / "b.mp4").write_bytes(b"no")),

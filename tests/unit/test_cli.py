@@ -62,8 +62,8 @@ def commands():
 def test_what_people_type():
     assert sorted(commands()) == sorted(COMMANDS) == sorted(ARGUMENTS)
     assert set(commands()) == {
-        "fetch", "where", "lr", "train", "rate", "time", "estimate", "upscale", "diagnose", "compare", "figures",
-        "reference", "init", "keys",
+        "fetch", "where", "lr", "train", "rate", "time", "estimate", "upscale", "convert", "diagnose", "compare",
+        "figures", "reference", "init", "keys",
     }  # fmt: skip
 
 

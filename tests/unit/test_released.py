@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from made_checkpoints import made_arrays, slow_masked_crc, write_checkpoint
+from made_degradations import GAUSSIAN
 from scipy.signal import correlate
 
 from rlsp.config.checkpoints import CHECKPOINTS
@@ -21,7 +22,6 @@ from rlsp.released.tensorflow import masked_crc32c, read_checkpoint
 pytestmark = pytest.mark.numerical
 
 SPEC = {"arch": "rlsp", "layers": 3, "filters": 4, "output": "y"}
-GAUSSIAN = {"kind": "gaussian", "scale": 4, "sigma": 1.5}
 FULL_FRAMES = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}  # Vid4
 
 
@@ -213,6 +213,9 @@ def pytorch_rlsp(state, clip):
     return np.stack(restored)
 
 
+PTH = Path("model.pth")
+
+
 def made_pytorch_state():
     torch.manual_seed(0)
     shapes = {"conv1": (4, 9 + 48 + 4), "conv_list.0": (4, 4), "conv_out": (48 + 4, 4)}
@@ -225,7 +228,7 @@ def made_pytorch_state():
 def test_pytorch_weights_compute_what_the_module_computes():
     spec = SPEC | {"output": "rgb"}
     model = build_model(spec)
-    model.load_state_dict(convert_pytorch_state(made_pytorch_state(), spec))
+    model.load_state_dict(convert_pytorch_state(made_pytorch_state(), spec, PTH))
     clip = np.random.default_rng(1).integers(0, 256, (3, 5, 6, 3))
     with torch.no_grad():
         restored = model(torch.tensor(clip).permute(0, 3, 1, 2)[None].float())[0].permute(0, 2, 3, 1).numpy()
@@ -234,9 +237,9 @@ def test_pytorch_weights_compute_what_the_module_computes():
 
 def test_pytorch_state_of_another_model():
     with pytest.raises(DataError, match=r"conv_list\.1\.weight: expected an array of shape \(4, 4, 3, 3\)"):
-        convert_pytorch_state(made_pytorch_state(), SPEC | {"output": "rgb", "layers": 4})
+        convert_pytorch_state(made_pytorch_state(), SPEC | {"output": "rgb", "layers": 4}, PTH)
     with pytest.raises(DataError, match="output rgb"):
-        convert_pytorch_state(made_pytorch_state(), SPEC)
+        convert_pytorch_state(made_pytorch_state(), SPEC, PTH)
 
 
 # ---- exactness ----------------------------------------------------------------------------------

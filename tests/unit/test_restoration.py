@@ -95,7 +95,8 @@ def test_interpolation_is_a_run_like_any_other(lr_manifest, tmp_path):
 
 def test_weights_restore_what_the_model_restores(lr_manifest, tmp_path):
     weights = tmp_path / "model.safetensors"
-    save_weights(weights, tiny_model(), {"model": {"arch": "rlsp", "layers": 3, "filters": 8}})
+    spec = {"arch": "rlsp", "layers": 3, "filters": 8}
+    save_weights(weights, tiny_model(), {"model": spec, "degradation": GAUSSIAN})
     for name, threads in (("one", 1), ("two", 1)):
         target = tmp_path / name / "made" / "manifest.json"
         restore_run(

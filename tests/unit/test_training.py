@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from made_degradations import GAUSSIAN
 from made_trainings import make_recipe, make_spec, run_training
 
 from rlsp.errors import DataError, TrainingError
@@ -193,7 +194,7 @@ def test_weights_survive_the_file_and_say_what_they_are(tmp_path):
     path = tmp_path / "model.safetensors"
     metadata = {
         "model": {"arch": "rlsp", "layers": 3, "filters": 8, "input_range": 1},
-        "degradation": {"kind": "x"},
+        "degradation": GAUSSIAN,
     }
     save_weights(path, trainer.model, metadata)
     model, found = load_weights(path)

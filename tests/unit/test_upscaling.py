@@ -553,7 +553,7 @@ def test_interruption_leaves_nothing_and_an_older_result_stays(run, tmp_path, mo
         (tmp_path / target).write_bytes(b"older")
     before = sorted(tmp_path.iterdir())
 
-    def interrupted(restorer, frames, phase):
+    def interrupted(restorer, frames, phase, *, name):
         for frame in itertools.islice(frames, 2):
             yield frame.repeat(4, axis=0).repeat(4, axis=1), None
         raise KeyboardInterrupt

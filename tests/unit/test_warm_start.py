@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from made_degradations import GAUSSIAN
 from made_trainings import make_spec, run_training
 
 from rlsp.config.specs.runs import Start
@@ -26,7 +27,7 @@ def saved(tmp_path, spec):
     torch.manual_seed(1)
     model = build_model(spec)
     path = tmp_path / "start.safetensors"
-    save_weights(path, model, {"model": spec, "degradation": {"kind": "gaussian"}})
+    save_weights(path, model, {"model": spec, "degradation": GAUSSIAN})
     return model, path
 
 

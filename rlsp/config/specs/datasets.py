@@ -1,5 +1,6 @@
 """Clips to train and test on: the entries of ``datasets``."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -29,6 +30,7 @@ ClipFolder = Annotated[str, Text(r"[{]clip[}]/\Z")]
 Factor = Annotated[int, Whole(1, 4096)]
 Clips = Annotated[int, Whole(1, 10**5)]
 Cut = Annotated[int, Whole(1, 10**9)]
+MOST_MAGNIFIED = 10**6  # no photograph is that large, and numbers do not overflow
 
 
 class Dataset(Spec):
@@ -95,7 +97,9 @@ class CameraMoves(Dataset):
     jitter: Annotated[float, Number(0, 1000)] = Field(
         0.12, description="Standard deviation of the velocity in HR pixels a frame."
     )
-    zoom: Finite = Field(0.0, description="Relative change of magnification a frame.")
+    zoom: Annotated[float, Number(above=-1, maximum=1000)] = Field(
+        0.0, description="Relative change of magnification a frame."
+    )
     rotation: Finite = Field(0.0, description="Rotation in degrees a frame.")
     random_direction: Flag = Field(
         False, description="Draw the signs of pan, zoom and rotation for each clip."
@@ -104,12 +108,17 @@ class CameraMoves(Dataset):
     scale: Scale = Field(4, description="Sides of the frames are multiples of it.")
 
     @model_validator(mode="after")
-    def _either(self) -> Self:
+    def _fit(self) -> Self:
         if (self.path is None) == (self.photographs is None):
             got = "neither" if self.path is None else "both"
             raise mistake(
                 "expected either photographs (names of those of scikit-image) or path (a folder of pictures), "
                 f"got {got}"
+            )
+        if (self.frames - 1) * abs(math.log1p(self.zoom)) > math.log(MOST_MAGNIFIED):
+            raise mistake(
+                f"expected a magnification of at most {MOST_MAGNIFIED:,} over {self.frames} frames, got {self.zoom}",
+                "zoom",
             )
         return self
 
