@@ -5,5 +5,5 @@ from rlsp.metrics.metric import Metric
 from rlsp.metrics.temporal import TOF, WARP_ERROR
 
 # In the order of columns and tables.
-METRICS: tuple[Metric, ...] = (PSNR_Y, SSIM_Y, PSNR_RGB, TOF, WARP_ERROR, PSNR_Y_OF_RGB)
+METRICS: tuple[Metric, ...] = (PSNR_Y, SSIM_Y, PSNR_RGB, PSNR_Y_OF_RGB, TOF, WARP_ERROR)
 PSNR = {"y": PSNR_Y, "rgb": PSNR_RGB, "y-of-rgb": PSNR_Y_OF_RGB}  # by the channel of a protocol

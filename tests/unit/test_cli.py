@@ -318,7 +318,7 @@ def test_frame_sizes_are_names_or_pixels(capsys):
     for wrong in ("8k", "24", "7x32", "x"):
         with pytest.raises(SystemExit):
             parse(["time", "--sizes", wrong])
-        assert "expected 360p, 720p, full-hd, 4k or HxW of at least 8 pixels" in capsys.readouterr().err
+        assert "expected 360p, 720p, full-hd, 4k or HxW of 8 to 16384 pixels" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -156,7 +156,11 @@ def changed(config, path, value):
         (["datasets", "reds4", "clips"], ["0000000-9999999"], "reds4.clips: expected at most 100000 clips"),
         (["protocols", "crop8-all-frame", "trim"], [1], "protocols.crop8-all-frame.trim: expected"),
         (["protocols", "crop8-all-frame", "chanel"], "y", "chanel: unknown key; did you mean channel"),
-        (["protocols", "crop8-all-frame", "channel"], "yuv", "channel: expected one of y, rgb, got 'yuv'"),
+        (
+            ["protocols", "crop8-all-frame", "channel"],
+            "yuv",
+            "channel: expected one of y, rgb, y-of-rgb, got 'yuv'",
+        ),
         (
             ["protocols", "crop8-all-frame", "average"],
             "mean",

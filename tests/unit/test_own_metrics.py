@@ -5,6 +5,7 @@ import pytest
 from made_tables import made_runs, made_scores, made_study, write_made
 
 from rlsp.config.specs.facts import Facts
+from rlsp.metrics import METRICS
 from rlsp.reporting.analyses import accuracy, leave_one_clip_out, temporal
 from rlsp.reporting.captions import degradation_text
 from rlsp.reporting.printing import markdown_text
@@ -88,7 +89,7 @@ def test_rows_kept_from_before_a_measure_was_added_still_read(made, tmp_path):
 
 def test_rows_with_columns_that_the_study_no_longer_tells_still_read(tmp_path):
     after = write_made(tmp_path, scores=scores(), long_name=False)
-    assert len(Results(tmp_path).metrics) == 5
+    assert len(Results(tmp_path).metrics) == len(METRICS)
     assert "edges" not in after.of(accuracy.summarise).columns
 
 

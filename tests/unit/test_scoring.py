@@ -104,7 +104,15 @@ def row(table, clip, frame, crop):
 
 def test_one_sorted_row_per_frame_clip_and_crop(study):
     table = study.score(crops=[4, 0])
-    assert tuple(table.columns) == (*SCORES.names, "psnr_y", "ssim_y", "psnr_rgb", "tof", "warp_error")
+    assert tuple(table.columns) == (
+        *SCORES.names,
+        "psnr_y",
+        "ssim_y",
+        "psnr_rgb",
+        "psnr_y_of_rgb",
+        "tof",
+        "warp_error",
+    )
     keys = [(clip, frame, crop) for clip in ("both", "colour") for frame in range(FRAMES) for crop in (0, 4)]
     assert list(zip(table["clip"], table.frame, table.crop, strict=True)) == keys
     for name, value in LABELS.items():
@@ -331,6 +339,7 @@ SHAPES = {
     "restored": ((44, 56), np.float64),
     "reference_rgb": ((44, 56, 3), np.uint8),
     "restored_rgb": ((44, 56, 3), np.uint8),
+    "restored_luma_of_rgb": ((44, 56), np.float64),
     "reference_grey": ((52, 64), np.uint8),
     "restored_grey": ((52, 64), np.uint8),
     "mse": ((), np.float64),
@@ -349,7 +358,7 @@ def test_every_input_is_given_as_it_is_told(study, kind):
     seen = []
     names = [name for name in INPUTS if not unknown_inputs(kind, [name])]
     study.score(crops=[4], metrics=[metric(lambda **given: seen.append(given) or 1, *names, kind=kind)])
-    assert list(SHAPES) == list(INPUTS) and len(names) == {"frame": 9, "pair": 13, "clip": 11}[kind]
+    assert list(SHAPES) == list(INPUTS) and len(names) == {"frame": 10, "pair": 14, "clip": 12}[kind]
     given = seen[-1]
     for name in names:
         shape, dtype = SHAPES[name]
