@@ -9,21 +9,27 @@ import os
 import queue
 import random
 import re
+import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import requests
 from filelock import FileLock
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util.retry import Retry
 
 from rlsp.errors import DownloadError
 from rlsp.files import file_sha256
 
-# a connection that breaks off takes the chunk under way with it, a kill too
-_CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16  # read at a time, at most: what a broken connection brought is kept, however little
+_LONGEST_WAIT = 60  # seconds, whatever a server asks for
+_SLOWEST = 1000  # bytes per second over so long: below it a file would never come
+_IDLE = 3  # seconds without a byte after which the progress bar says so
 # answers by which a server asks to come again later
 _RETRIED_STATUS = (429, 500, 502, 503, 504)
 # a server that says nothing is asked once more, since each time costs a whole read timeout
@@ -124,7 +130,7 @@ def _check_path(path: str) -> None:
 
 def http_session(workers: int, retries: int) -> requests.Session:
     """Session that keeps connections and asks again, with back-off, before a body has begun."""
-    policy = Retry(
+    policy = _Patience(
         total=retries,
         read=min(retries, _SILENCE_RETRIES),
         backoff_factor=0.5,
@@ -139,6 +145,22 @@ def http_session(workers: int, retries: int) -> requests.Session:
     # sizes, ranges and hashes are those of the file itself
     session.headers["Accept-Encoding"] = "identity"
     return session
+
+
+class _Patience(Retry):
+    """Waits as long as a server asks for, but a minute at most; what is no time is not waited for."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        """Seconds to wait, None where the server does not say."""
+        try:
+            asked = super().get_retry_after(response)
+        except InvalidHeader:
+            return None
+        if asked is None or asked <= _LONGEST_WAIT:
+            return asked
+        line = f"the server asks to come again in {asked:.0f} s: it is asked again in {_LONGEST_WAIT} s"
+        tqdm.write(line, file=sys.stderr)
+        return _LONGEST_WAIT
 
 
 class _Verified:
@@ -202,7 +224,11 @@ def _fetch_all(
     errors, unreachable = {item: _Stopped("not tried") for item in items}, 0
     try:
         while running:
-            result = done.get()
+            try:
+                result = done.get(timeout=1)
+            except queue.Empty:
+                fetcher.show_waiting()
+                continue
             if result is None:
                 running -= 1
                 continue
@@ -274,6 +300,10 @@ class _Broken(Exception):
     """The body of an answer ended before its time."""
 
 
+class _Slow(_Broken):
+    """The body of an answer comes so slowly that trying again is no progress."""
+
+
 class _Part:
     """An unfinished file, and the digest of its bytes: these are read again only by another program."""
 
@@ -325,6 +355,7 @@ class _Fetcher:
         self._bar = bar
         self._bar_lock = threading.Lock()
         self._shown = {}
+        self._moved, self._is_waiting = time.monotonic(), False
 
     def fetch(self, item: Item) -> None:
         """Fetch one file from the first of its places that has it."""
@@ -367,7 +398,8 @@ class _Fetcher:
                 self._append(item, part)
                 break
             except _Broken as broken:
-                fruitless = 0 if part.size > size_before else fruitless + 1
+                is_progress = part.size > size_before and not isinstance(broken, _Slow)
+                fruitless = 0 if is_progress else fruitless + 1
                 if fruitless > self._retries:
                     raise DownloadError(f"{broken} ({item.url})") from None
                 self.stopped.wait(0.5 * 2**fruitless * (0.5 + random.random()))
@@ -416,15 +448,21 @@ class _Fetcher:
 
     def _copy(self, response: requests.Response, item: Item, file, part: "_Part") -> None:
         """Write a body to a file, and its bytes to the digest; stop once too many came."""
+        since, before = time.monotonic(), part.hashed
         try:
-            for chunk in response.iter_content(_CHUNK_BYTES):
+            for chunk in _chunks(response):
                 self._check_stopped()
                 file.write(chunk)
                 part.update(chunk)
                 self._show(item, part.hashed)
                 if part.hashed > item.bytes:
                     return
-        except requests.RequestException as error:
+                if time.monotonic() - since > _LONGEST_WAIT:
+                    speed = (part.hashed - before) / (time.monotonic() - since)
+                    if speed < _SLOWEST:
+                        raise _Slow(f"came too slowly: {speed:.0f} bytes a second after {file.tell()} bytes")
+                    since, before = time.monotonic(), part.hashed
+        except (requests.RequestException, HTTPError) as error:
             raise _Broken(f"the connection broke off after {file.tell()} bytes: {innermost(error)}") from None
         if file.tell() < item.bytes and "Content-Length" not in response.headers:
             raise _Broken(f"expected {item.bytes} bytes, the connection ended after {file.tell()}")
@@ -438,6 +476,27 @@ class _Fetcher:
         with self._bar_lock:
             self._bar.update(position - self._shown.get(item.path, 0))
             self._shown[item.path] = position
+            self._moved = time.monotonic()
+            if self._is_waiting:
+                self._is_waiting = False
+                self._bar.set_postfix_str("")
+
+    def show_waiting(self) -> None:
+        """Let the progress bar tell that no bytes come, and for how long."""
+        with self._bar_lock:
+            idle = time.monotonic() - self._moved
+            if idle > _IDLE:
+                self._is_waiting = True
+                self._bar.set_postfix_str(f"waiting for {idle:.0f} s")
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Give the bytes of a body as they come; a compressed one, which nobody asked for, unpacked."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        yield from response.iter_content(_CHUNK_BYTES)
+        return
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+        yield chunk
 
 
 def _range_start(response: requests.Response) -> int | None:

@@ -89,7 +89,7 @@ RIGHT = [
     Case("luma alone", lambda d: scored(d, [picture(0)], None, y=[picture(16)[..., 0]]), is_refused=False, check=column("psnr_y", math.inf)),
     Case("luma alone, no RGB", lambda d: scored(d, [picture(0)], None, y=[picture(17)[..., 0]]), is_refused=False, check=column("psnr_rgb", math.nan)),
     Case("luma 1 level off", lambda d: scored(d, [picture(0)], None, y=[picture(17)[..., 0]]), is_refused=False, check=column("psnr_y", 48.1308)),
-    Case("white put out as 245", lambda d: scored(d, [picture(255)], [picture(255)], y=[picture(245)[..., 0]]), is_refused=False, check=column("psnr_y", 28.1308)),
+    Case("white put out as 245", lambda d: scored(d, [picture(255)], [picture(255)], y=[picture(245)[..., 0]]), is_refused=False, check=column("psnr_y", 28.1308, most=2e-4)),
     Case("white put out as 245, clipped", lambda d: scored(d, [picture(255)], [picture(255)], y=[picture(245)[..., 0]]), is_refused=False, check=column("psnr_y_of_rgb", math.inf)),
     Case("luma of RGB without RGB", lambda d: scored(d, [picture(0)], None, y=[picture(16)[..., 0]]), is_refused=False, check=column("psnr_y_of_rgb", math.nan)),
     Case("luma stands before RGB", lambda d: scored(d, [picture(0)], [picture(9)], y=[picture(16)[..., 0]]), is_refused=False, check=column("psnr_y", math.inf)),
