@@ -1,9 +1,13 @@
 """Work on studies of RLSP and on one's own video; the steps of a study are targets of Snakemake (rlsp where)."""
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +115,6 @@ def rate_command(args: argparse.Namespace) -> None:
 
     study = read_study(args)
     rows = []
-    exit_on_signals()
     for of_model in measure_rates(
         rated_trainings(study, args.run),
         device=args.device or study.spec.device,
@@ -203,7 +206,6 @@ def upscale_command(args: argparse.Namespace) -> None:
     """Restore one's own video or folder of PNG pictures at four times its size."""
     from rlsp.inference.upscaling import upscale
 
-    exit_on_signals()
     upscale(
         args.source,
         args.target,
@@ -318,28 +320,41 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def exit_on_signals() -> None:
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
     """Let a terminal that is closed and a scheduler end a command as Ctrl-C does: nothing is left half written."""
-    import signal
 
     def end(number: int, _: object) -> None:
         sys.exit(f"stopped by {signal.Signals(number).name}")
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, end)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # of nohup it is not
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a locale that lacks a letter of a name is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
-        with one_line_errors():
+        with one_line_errors(), ended_by_signals():
             args = build_parser().parse_args(argv)
             from rlsp.provenance import check_torch
 
             check_torch()
             args.command(args)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed by >&-
+                sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except BrokenPipeError:  # whoever reads has seen enough, as with head

@@ -74,7 +74,7 @@ def claim_device(device: str, *, places: int = 1) -> Iterator[str]:
         return
     if not torch.cuda.is_available():
         raise ConfigError("device: expected a CUDA GPU, found none; set device: cpu")
-    wanted, found = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    wanted, found = whole_of_environment("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
     if wanted > found:
         raise ConfigError(f"processes: expected at most {found}, one for each GPU, got {wanted}")
     # TF32 keeps 10 bits of the mantissa and is on by default for convolutions: fp32 here means fp32.
@@ -216,6 +216,20 @@ def _is_known_to_onednn(precision: str) -> bool:
         return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")())
     except (AttributeError, RuntimeError):
         return False
+
+
+def whole_of_environment(name: str, default: int) -> int:
+    """Read a whole number from an environment variable, as torchrun sets them.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+    """
+    text = os.environ.get(name, "")
+    if text and not (text.isdecimal() and len(text) < 9):
+        raise ConfigError(f"{name}: expected a whole number in this environment variable, got {text[:40]!r}")
+    return int(text or default)
 
 
 @contextmanager

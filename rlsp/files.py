@@ -47,6 +47,10 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None or error.filename == str(temporary):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -139,8 +143,8 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]
             writer.writerow("" if cell is None or cell != cell else cell for cell in cells)
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON file that holds a map.
+def read_json(path: Path, what: str = "manifest") -> dict:
+    """Read a JSON file that holds a map; `what` it is, errors tell.
 
     Raises
     ------
@@ -150,8 +154,8 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: expected a manifest, but there is none") from None
-    except ValueError as error:
+        raise DataError(f"{path}: expected a {what}, but there is none") from None
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected JSON, got: {error}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a map of keys, got {type(content).__name__}")
@@ -171,9 +175,18 @@ def state_of_folders(paths: Iterable[Path]) -> str:
 
 
 def is_alive(holder: dict) -> bool:
-    """Whether the process of this machine that has the ``pid`` of a holder, ``started`` then, still runs."""
+    """Whether the process of this machine that has the ``pid`` of a holder, ``started`` then, still runs.
+
+    A damaged holder, without these or with others, is none.
+    """
     try:
         process = psutil.Process(holder["pid"])
         return abs(process.create_time() - holder["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
         return False
+
+
+def allocate(path: Path, size: int) -> None:
+    """Reserve the bytes of a file: a memory map of a file that a full disk has no room for ends the process."""
+    with open(path, "ab") as file:
+        os.posix_fallocate(file.fileno(), 0, size)

@@ -95,7 +95,7 @@ def settle_lock(folder: Path = Path()) -> None:
     try:
         holder = json.loads((folder / HOLDER).read_text())
         who = f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         who = "one that was not started through this workflow"
     raise ConfigError(
         f"{folder.absolute()}: expected no other run of Snakemake in this folder, got {who}; wait for it, or if it is "
@@ -120,7 +120,7 @@ def release_stale_lock(folder: Path = Path()) -> bool:
     try:
         holder = json.loads((folder / HOLDER).read_text())
         is_ours = holder["host"] == socket.gethostname() and not is_alive(holder)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False  # of unknown origin
     locked_at = max(file.stat().st_mtime for file in locks.iterdir())
     if not is_ours or locked_at > (folder / HOLDER).stat().st_mtime + HOLDER_DELAY:

@@ -1,7 +1,6 @@
 """Read, write, pack and check clips: PNG folders, video files, and arrays on disk."""
 
 import itertools
-import json
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -334,18 +333,14 @@ def read_restored(manifest_path: Path, *keys: str) -> dict:
     DataError
         The manifest is missing or damaged, or lacks one of these.
     """
+    manifest = read_json(manifest_path, "manifest of restored frames")
     try:
-        manifest = json.loads(Path(manifest_path).read_text(encoding="utf-8"))
         missing = {"clips", *keys} - manifest.keys()
         if missing:
             raise KeyError(", ".join(sorted(missing)))
         if not all(isinstance(clip, dict) for clip in manifest["clips"].values()):
             raise TypeError("a clip without rgb and y")
-    except FileNotFoundError:
-        raise DataError(
-            f"{manifest_path}: expected a manifest of restored frames, but there is none"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{manifest_path}: expected a manifest of restored frames, got: {error!r}") from None
     return manifest
 

@@ -8,7 +8,7 @@ import numpy as np
 from rlsp.color import rgb_to_y
 from rlsp.data.clips import open_clips, read_manifest
 from rlsp.errors import DataError
-from rlsp.files import read_json, replace_when_complete, write_json
+from rlsp.files import allocate, read_json, replace_when_complete, write_json
 from rlsp.metrics.flow import ClipFlow, dis, grey, is_inside, occlusion, one_opencv_thread
 
 
@@ -101,6 +101,8 @@ def _write_dis_flow(
     with replace_when_complete(backward_file) as part, replace_when_complete(visible_file) as visible_part:
         backward = np.lib.format.open_memmap(part, "w+", np.float32, (pairs, height, width, 2))
         visible = np.lib.format.open_memmap(visible_part, "w+", bool, (pairs, height, width))
+        for path in (part, visible_part):
+            allocate(path, path.stat().st_size)
 
         def write_pair(index: int) -> None:
             previous, current = (grey(rgb_to_y(frame)) for frame in clip[index : index + 2])

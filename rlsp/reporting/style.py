@@ -1,5 +1,6 @@
 """How figures look: colours, markers and lines that survive grey printing, sizes, and files without dates."""
 
+import io
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -98,7 +99,9 @@ def save_figure(figure: Figure, stem: Path | str) -> list[Path]:
     for path in paths:
         kind = path.suffix[1:]
         with replace_when_complete(path) as temporary, matplotlib.rc_context(RC):
-            figure.savefig(temporary, format=kind, metadata=metadata[kind], dpi=RC["savefig.dpi"])
+            drawn = io.BytesIO()  # matplotlib's PDF writer would print tracebacks on a full disk
+            figure.savefig(drawn, format=kind, metadata=metadata[kind], dpi=RC["savefig.dpi"])
+            temporary.write_bytes(drawn.getbuffer())
     return paths
 
 

@@ -1,6 +1,7 @@
 """The files of a training that has not ended: its checkpoint, and the mark of one that must not be tried again."""
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rlsp.errors import TrainingError
+from rlsp.errors import TrainingError, first_line
 from rlsp.files import replace_when_complete, write_json
 
 
@@ -120,13 +121,15 @@ class Checkpoint:
         saved = {**facts, **step, "progress": vars(progress)}
         try:
             with replace_when_complete(self.state) as temporary:
+                buffer = io.BytesIO()  # torch's own writer hides what a full disk says
+                torch.save(saved, buffer)
                 with temporary.open("wb") as file:
-                    torch.save(saved, file)
+                    file.write(buffer.getbuffer())
                     file.flush()
                     os.fsync(file.fileno())  # a node that loses power keeps one of the two
             self._remove_older_best(progress)
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        except OSError as error:
+            reason = error.strerror or str(error)
             raise TrainingError(
                 f"{self.state}: cannot be written ({reason}); the last checkpoint is kept, "
                 "the same command goes on from there"
@@ -137,6 +140,17 @@ class Checkpoint:
         for path in self.folder.glob("best-*.safetensors"):
             if progress.best is None or path != self.best(progress.best["step"]):
                 path.unlink(missing_ok=True)
+
+    def _read_mark(self) -> dict[str, str] | None:
+        """Read the mark of a training that diverged; a damaged one is taken for none, with a line."""
+        try:
+            mark = json.loads(self.diverged.read_text(encoding="utf-8"))
+            return {key: str(mark[key]) for key in ("fingerprint", "message")}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            print(f"{self.diverged}: damaged ({first_line(error)}); taken for missing", file=sys.stderr)
+            return None
 
     @contextlib.contextmanager
     def divergence_marked(self, *, is_main: bool = True) -> Iterator[None]:
@@ -149,10 +163,9 @@ class Checkpoint:
         TrainingError
             It diverged, now or before.
         """
-        if self.diverged.exists():
-            before = json.loads(self.diverged.read_text())
-            if before["fingerprint"] == self.fingerprint:
-                raise TrainingError(f"{before['message']} ({self.diverged} says so; delete it to try again)")
+        before = self._read_mark()
+        if before is not None and before["fingerprint"] == self.fingerprint:
+            raise TrainingError(f"{before['message']} ({self.diverged} says so; delete it to try again)")
         try:
             yield
         except Diverged as error:

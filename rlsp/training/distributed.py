@@ -1,7 +1,6 @@
 """Several processes, each with a GPU of its own, that train one model together (``torchrun``, DDP)."""
 
 import datetime
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from rlsp.config.specs.recipes import Recipe
-from rlsp.devices import is_gpu
+from rlsp.devices import is_gpu, whole_of_environment
 from rlsp.errors import ConfigError, RlspError, TrainingError
 
 TIMEOUT = datetime.timedelta(hours=2)  # the others wait while one validates or writes to a slow disk
@@ -70,7 +69,7 @@ def process_group(device: str) -> Iterator[Group]:
     device : str
         Device of this process: gradients go over NCCL between GPUs, over gloo between CPUs.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = whole_of_environment("WORLD_SIZE", 1)
     if size == 1 or not dist.is_torchelastic_launched():
         yield Group(device=device)
         return

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from rlsp.errors import TrainingError
 from rlsp.files import is_alive
 
 NAME = re.compile(r"lease-(\d+)\.json")
+LONGEST = 10_000  # characters of a lease; one has 250
 # Names of a job's number under Slurm, PBS, LSF and Grid Engine.
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
@@ -146,6 +148,8 @@ def _wait_for_its_end(
     """Return when the lease at ``path`` is free; raise TrainingError when its holder is alive."""
     first = _read(path)
     watched_until = time.monotonic() + stale
+    if first and "token" not in first[0]:
+        print(f"{path}: damaged; taken for missing unless it is touched within {stale:g} s", file=sys.stderr)
     while first:
         found = _read(path)
         if found is None:
@@ -167,7 +171,9 @@ def _wait_for_its_end(
 
 def _judge(holder: dict[str, Any], mine: dict[str, Any]) -> tuple[bool, bool]:
     """Say whether this process can tell if a holder is alive, and whether it is dead."""
-    if holder.get("job") and holder["job"] == mine["job"] and holder.get("restarts", 0) < mine["restarts"]:
+    restarts = holder.get("restarts", 0)
+    is_earlier = isinstance(restarts, int) and restarts < mine["restarts"]
+    if holder.get("job") and holder["job"] == mine["job"] and is_earlier:
         return True, True
     if holder.get("machine") != mine["machine"]:
         return False, False
@@ -185,13 +191,14 @@ def _beat(path: Path, heartbeat: float, ended: threading.Event) -> None:
 
 
 def _identity() -> dict[str, Any]:
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
     return {
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
         "job": next((os.environ[name] for name in JOB_VARIABLES if name in os.environ), None),
-        "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
+        "restarts": int(restarts) if restarts.isdecimal() and len(restarts) < 9 else 0,
         "token": secrets.token_hex(8),
     }
 
@@ -207,14 +214,16 @@ def _machine() -> str:
 def _read(path: Path) -> tuple[dict[str, Any], float] | None:
     """Read who holds a lease and when it last gave a sign of life; None if there is no such file."""
     try:
-        with path.open() as file:  # opening asks an NFS server for the times, stat alone may not
+        with path.open(
+            errors="replace"
+        ) as file:  # opening asks an NFS server for the times, stat alone may not
             beat = os.fstat(file.fileno()).st_mtime
-            text = file.read()
+            text = file.read(LONGEST)
     except FileNotFoundError:
         return None
     try:
         holder = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         holder = {}  # of a process that died while it wrote: stale in time
     return (holder if isinstance(holder, dict) else {}), beat
 

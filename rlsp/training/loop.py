@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -264,14 +265,52 @@ def event_log(folder: Path, first_step: int, is_main: bool) -> Iterator[Callable
         return
     from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=first_step) as writer:
+    path = folder / "tensorboard"
+    writer = None
+    with _no_tracebacks_of_threads():
+        try:
+            writer = SummaryWriter(str(path), purge_step=first_step)
+        except OSError as error:
+            _tell_no_events(path, error)
 
         def add(row: dict[str, float]) -> None:
-            for name in ("loss", "psnr", "learning_rate", "validation_psnr"):
-                if name in row:
-                    writer.add_scalar(name, row[name], int(row["step"]))
+            nonlocal writer
+            try:
+                for name in ("loss", "psnr", "learning_rate", "validation_psnr"):
+                    if writer is not None and name in row:
+                        writer.add_scalar(name, row[name], int(row["step"]))
+            except OSError as error:  # a full disk: the training itself can go on until its next checkpoint
+                writer = None
+                _tell_no_events(path, error)
 
-        yield add
+        try:
+            yield add
+        finally:
+            try:
+                if writer is not None:
+                    writer.close()
+            except OSError as error:
+                _tell_no_events(path, error)
+
+
+def _tell_no_events(path: Path, error: OSError) -> None:
+    print(f"{path}: warning: no further events for TensorBoard: {error.strerror or error}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _no_tracebacks_of_threads() -> Iterator[None]:
+    """Keep the thread that writes events from printing why the disk takes no more; the next call raises it."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def model_spec(spec: Training) -> dict[str, Any]:
