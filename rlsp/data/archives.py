@@ -23,7 +23,7 @@ from rlsp.config.specs.downloads import Archive as ArchiveDownload
 from rlsp.data.clips import check_numbering, natural_key, of_one_size, pack_clip
 from rlsp.data.images import as_rgb, decode_png
 from rlsp.errors import DataError
-from rlsp.files import read_json, spec_hash, write_json
+from rlsp.files import check_regular, read_json, spec_hash, write_json
 
 # REDS has 24,000 pictures; so many names are still listed in seconds
 _MEMBERS_LIMIT = 1_000_000
@@ -181,6 +181,7 @@ class Archive:
     def _handle(self) -> zipfile.ZipFile:
         """Handle of the calling thread, closed when the thread ends."""
         if not hasattr(self._handles, "archive"):
+            check_regular(self.path, "zip archive")
             try:
                 self._handles.archive = zipfile.ZipFile(self.path)
             except FileNotFoundError:
@@ -283,7 +284,7 @@ def check_members(where: Path | str, infos: list[zipfile.ZipInfo], size: int) ->
         if (
             name.startswith("/")
             or "\\" in name
-            or "\0" in name
+            or any(ord(letter) < 32 or ord(letter) == 127 for letter in name)
             or ".." in name.split("/")
             or name[1:2] == ":"
         ):
