@@ -122,6 +122,7 @@ def test_a_model_taken_out_times_nothing_again(changeable):
     assert set(timed) == {"rlsp-2-8", "bicubic"}
     edit(changeable, lambda study: study["runtime"].update(repeats=4))
     assert planned(changeable)["time"] == 1
+    assert "Params have changed since last execution: repeats: 3 -> 4\n" in snakemake(changeable, "--dry-run")
 
 
 def test_comment_in_a_script_runs_nothing(changeable):

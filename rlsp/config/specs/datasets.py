@@ -63,7 +63,7 @@ class CameraMoves(Dataset):
         description="Names of photographs that scikit-image ships; either these or a path.",
     )
     path: Line | None = Field(
-        None, description="A folder of PNG, JPEG, WebP or TIFF pictures, without its sub-folders."
+        None, description="A folder of PNG, JPEG or other pictures, without its sub-folders."
     )
     resize: Factor | None = Field(
         None,
@@ -180,7 +180,7 @@ class Folder(Dataset):
     LEFT_OUT = frozenset({"find_cuts", "cuts", "shortest_scene"})
 
     source: Literal["folder"] = Field(
-        description="Your own: each sub-folder of PNG pictures, and each video file, is a clip."
+        description="Your own: each sub-folder of pictures, and each video file, is a clip."
     )
     path: Line = Field(description="The folder.")
     frames: Frames | None = Field(None, description="Keep only the first frames of each clip.")
