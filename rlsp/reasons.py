@@ -48,25 +48,24 @@ def _values(text: str) -> list[Any]:
 
 
 def _changes(before: list[Any], now: list[Any]) -> list[str]:
-    """Pair the params of both sides by the keys they share, and list what differs."""
-    left, changes = list(before), []
-    for value in now:
-        partner = max(left, key=lambda old, value=value: _likeness(old, value), default=_ABSENT)
-        if partner is not _ABSENT and _likeness(partner, value) < 0:
-            partner = _ABSENT
-        if partner is not _ABSENT:
-            left.remove(partner)
-        changes += _differences(partner, value, "")
-    for value in left:
-        changes += _differences(value, _ABSENT, "")
+    """Pair the params of both sides that are most alike, and list what differs."""
+    alike = [(_likeness(old, new), o, n) for o, old in enumerate(before) for n, new in enumerate(now)]
+    partner: dict[int, int] = {}
+    for likeness, o, n in sorted(alike, key=lambda pair: -pair[0]):
+        if likeness >= 0 and n not in partner and o not in partner.values():
+            partner[n] = o
+    pairs = [(before[partner[n]] if n in partner else _ABSENT, new) for n, new in enumerate(now)]
+    pairs += [(old, _ABSENT) for o, old in enumerate(before) if o not in partner.values()]
+    changes = [line for old, new in pairs for line in _differences(old, new, "")]
     more = len(changes) - _MOST
     return changes if more <= 0 else [*changes[:_MOST], f"and {more} more"]
 
 
 def _likeness(old: Any, new: Any) -> float:
-    """Say how many keys two maps share; other values are alike where they are of one type."""
+    """Say how many keys two maps share, and values of one type or equal ones; others are alike where of one type."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return len(old.keys() & new.keys()) - 0.5
+        shared = [(old[key], new[key]) for key in old.keys() & new.keys()]
+        return sum(1 + (type(a) is type(b)) + (a == b) for a, b in shared) - 0.5
     return 0.0 if type(old) is type(new) else -1.0
 
 

@@ -17,9 +17,16 @@ import pytest
 # Test files that cannot even be imported without a package, which a bare GPU machine may lack.
 NEEDED = {
     "test_clips.py": "av",
+    "test_corpus_downloads.py": "requests",
+    "test_corpus_environment.py": "av",
+    "test_corpus_pictures.py": "av",
+    "test_corpus_sound.py": "av",
+    "test_corpus_videos.py": "av",
+    "test_cuts.py": "scenedetect",
     "test_download.py": "requests",
     "test_members.py": "requests",
     "test_packing.py": "av",
+    "test_reasons.py": "snakemake",
     "test_upscaling.py": "av",
 }
 

@@ -40,6 +40,14 @@ def test_maps_are_paired_by_their_keys():
     assert sorted(short.split("; ")) == ["filters: 48 -> 64", "steps: 100 -> 5"]
 
 
+def test_maps_of_equal_keys_are_paired_by_their_values():
+    hashes, specs = {"a": "1f", "b": "2e"}, {"a": MODEL, "b": MODEL | {"filters": 4}}
+    now = [{"a": "1f"}, {"a": MODEL}, RECIPE | {"steps": 5}]
+    short = shorten_reason(said([hashes, specs, RECIPE], now)).partition("execution: ")[2]
+    assert sorted(part.partition(":")[0] for part in short.split("; ")) == ["b", "b", "steps"]
+    assert "b: 2e -> (none)" in short
+
+
 def test_what_stands_around_stays():
     head, tail = "Code has changed since last execution; ", "; Software environment definition has changed"
     reason = said([RECIPE], [RECIPE | {"steps": 5}], head, tail)

@@ -313,7 +313,7 @@ def test_manifests_that_cannot_be_compared(tmp_path, frames):
     with pytest.raises(DataError, match=r"00000000\.png: expected shape \(100, 120\), got \(100, 80\)"):
         check_exactness(write_frames(tmp_path / "d", frames[:, :, :80]), good, report)
     (tmp_path / "b.json").write_text("[]")
-    with pytest.raises(DataError, match="expected a manifest of restored frames"):
+    with pytest.raises(DataError, match="b.json: expected a map of keys, got list"):
         check_exactness(tmp_path / "b.json", good, report)
 
 
