@@ -24,6 +24,10 @@ DEMO = ["where", "rlsp-3-32.gaussian.s0", "--study", str(ROOT / "config/demo.yam
 @pytest.fixture(autouse=True)
 def place(weights, monkeypatch):  # noqa: F811
     monkeypatch.setenv("WEIGHTS", str(weights))
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield  # a training that ran in this process has left its own
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 # ---- signals while a video is upscaled -----------------------------------------------------------
