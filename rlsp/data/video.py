@@ -207,17 +207,21 @@ def video_source(path: Path, threads: int | None) -> Iterator[VideoSource]:
 
 
 class PictureTarget:
-    """A folder of PNG files named by the number of the frame."""
+    """A folder of PNG files named by the number of the frame; errors name the one that it becomes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
+    def __init__(self, folder: Path, final: Path) -> None:
+        self.folder, self.final, self.count = folder, final, 0
 
     def copy(self, packet: "av.Packet") -> None:
         """Drop a packet of another stream: pictures have none."""
 
     def write(self, picture: np.ndarray, pts: int, duration: int) -> None:
         """Write the next frame, (H, W, 3) uint8 RGB."""
-        write_png(self.folder / f"{self.count:08d}.png", picture)
+        name = f"{self.count:08d}.png"
+        try:
+            write_png(self.folder / name, picture)
+        except OSError as error:
+            raise DataError(f"{self.final / name}: cannot be written: {error.strerror or error}") from None
         self.count += 1
 
 
@@ -229,7 +233,7 @@ def picture_target(folder: Path) -> Iterator[PictureTarget]:
     temporary = temporary_path(folder)
     temporary.mkdir()
     try:
-        yield PictureTarget(temporary)
+        yield PictureTarget(temporary, folder)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
