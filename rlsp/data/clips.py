@@ -1,6 +1,5 @@
 """Read, write, pack and check clips: PNG folders, video files, and arrays on disk."""
 
-import itertools
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -135,23 +134,19 @@ def of_one_size(frames: Iterable[tuple[Path | str, np.ndarray]]) -> Iterator[np.
 # ---- clips on disk -----------------------------------------------------------------------------
 
 
-def pack_clip(
-    frames_iterable: Iterable[np.ndarray], path: Path, *, scale: int, frames: int | None = None
-) -> dict:
+def pack_clip(frames: Iterable[np.ndarray], path: Path, *, scale: int) -> dict:
     """Write frames as one memory-mappable array, whatever their number, in constant memory.
 
     Rows at the bottom and columns at the right that are no multiple of `scale` are dropped.
 
     Parameters
     ----------
-    frames_iterable : iterable of np.ndarray
+    frames : iterable of np.ndarray
         (H, W, 3) uint8 RGB each, all of one size.
     path : Path
         The ``.npy`` file; it appears under its name only when complete.
     scale : int
         Height and width become multiples of it.
-    frames : int, optional
-        At most so many frames are kept; all by default.
 
     Returns
     -------
@@ -168,7 +163,7 @@ def pack_clip(
     count = 0
     with replace_when_complete(path) as temporary:
         with open(temporary, "wb") as file:
-            for frame in itertools.islice(frames_iterable, frames):
+            for frame in frames:
                 if count == 0:
                     first_shape = frame.shape
                     height, width = _packed_size(path, frame, scale)
