@@ -14,6 +14,10 @@ WIDTH = 64
 WINDOW = 2
 RATIO = 2.0
 LEAST = 15.0
+# Where every frame differs from the next, as in a folder of photographs, no change stands out. Frames whose brightness
+# changes by LEAST and correlates by less than UNLIKE are of two scenes whatever comes before and after: the least
+# correlation between neighbours in 34 shots of fast motion was 0.22, and 82 of 100 pairs of other shots have less.
+UNLIKE = 0.2
 
 
 def split_scenes(frames: Iterable[np.ndarray]) -> Iterator[Iterator[np.ndarray]]:
@@ -51,8 +55,8 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]
     """Tell of each frame whether another scene begins with it, two frames behind the input.
 
     Found are hard cuts; fades and dissolves are not, and both ends of a flash of light may be taken for cuts. Beyond
-    the first and the last frame the video is mirrored, so that a cut may be anywhere; a single
-    frame of another scene there is not found.
+    the first and the last frame the video is mirrored, so that a cut may be anywhere; of a single frame of another
+    scene there it is found only where it has nothing in common with its neighbour.
 
     Parameters
     ----------
@@ -76,16 +80,28 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]
     detector = AdaptiveDetector(
         adaptive_threshold=RATIO, min_content_val=LEAST, window_width=WINDOW, min_scene_len=1
     )
-    waiting: deque[tuple[np.ndarray, bool]] = deque()
-    is_first = True
+    waiting: deque[tuple[np.ndarray, bool, bool]] = deque()
+    is_first, before = True, None
     for number, (frame, is_shown) in enumerate(_mirrored(frames)):
-        found = detector.process_frame(FrameTimecode(number, 1.0), _reduced(frame))  # a cut WINDOW frames ago
-        waiting.append((frame, is_shown))
+        reduced = _reduced(frame)
+        found = detector.process_frame(FrameTimecode(number, 1.0), reduced)  # a cut WINDOW frames ago
+        brightness = reduced.mean(axis=2)
+        waiting.append((frame, is_shown, before is not None and _are_unlike(before, brightness)))
+        before = brightness
         if len(waiting) > WINDOW:
-            frame, is_shown = waiting.popleft()
+            frame, is_shown, is_unlike = waiting.popleft()
             if is_shown:
-                yield frame, bool(found) and not is_first
+                yield frame, (bool(found) or is_unlike) and not is_first
                 is_first = False
+
+
+def _are_unlike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two frames, (h, w) of brightness, have nothing in common; flat ones are not judged."""
+    if np.abs(a - b).mean() < LEAST:
+        return False
+    a, b = a - a.mean(), b - b.mean()
+    power = float((a * a).sum() * (b * b).sum())
+    return power > 0 and float((a * b).sum()) < UNLIKE * power**0.5
 
 
 def _mirrored(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:

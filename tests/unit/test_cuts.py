@@ -20,11 +20,11 @@ from rlsp.models.weights import save_weights
 from rlsp.training.crops import TrainingCrops
 
 
-def smooth(seed, side=60):
+def smooth(seed, side=60, cells=5):
     """A smooth random picture, (side, side, 3) uint8."""
     import cv2
 
-    noise = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    noise = np.random.default_rng(seed).integers(0, 256, (cells, cells, 3), np.uint8)
     return cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
@@ -47,6 +47,18 @@ def test_a_cut_is_found_wherever_it_is(first, second):
 def test_every_cut_of_a_film_is_found():
     scenes = [pan(seed, frames) for seed, frames in ((1, 6), (2, 4), (3, 9), (1, 5))]
     assert cuts_of(itertools.chain(*scenes)) == [6, 10, 19]
+
+
+def test_photographs_are_scenes_of_one_frame():
+    """Unrelated pictures of one size: each is one, and a cut at every frame stands out from no other change."""
+    found = cuts_of([smooth(seed, cells=20) for seed in range(40)])
+    assert len(found) >= 37
+
+
+def test_grain_is_no_scene():
+    """Grain of a grey wall correlates with nothing, and its hue jumps about."""
+    grain = np.random.default_rng(0).normal(90, 12, (20, 48, 64, 3))
+    assert cuts_of(np.clip(grain, 0, 255).astype(np.uint8)) == []
 
 
 def test_a_scene_is_not_cut():
