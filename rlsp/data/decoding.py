@@ -76,11 +76,11 @@ def decodable(path: Path) -> Iterator[None]:
 
 
 # containers whose header tells how long they are; of the others FFmpeg derives it from what is there
-_TIMED_CONTAINERS = frozenset({"matroska,webm", "flv", "asf"})
-# containers that list their frames
-_INDEXED_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
-# seconds by which headers of whole files, rounded or made by other rules, were seen to differ from the last frame: 0.05
-_END_TOLERANCE = 0.25
+_TIMED_CONTAINERS = frozenset({"matroska,webm", "flv", "asf", "avi"})
+_INDEXED_CONTAINER = "mov,mp4,m4a,3gp,3g2,mj2"  # lists its frames
+# seconds, and frames, by which headers may differ from the last frame: rounded or made by other rules, in whole files
+# they were seen to by 0.05 seconds and by 1 frame
+_END_TOLERANCE, _FRAME_TOLERANCE = 0.25, 2
 
 
 class VideoFrames:
@@ -88,7 +88,7 @@ class VideoFrames:
 
     FFmpeg passes over what it cannot read, and calls a file that breaks off an end. Found are packets that cannot be
     read or decoded, frames that a decoder had to patch (H.264, MPEG-2, MPEG-4 and others tell, HEVC and MJPEG do not),
-    and fewer frames or less time than the header tells of. What a stream begins with is left out of it: one that was
+    and fewer frames or less time than the header tells of (Y4M, Ogg, transport and bare streams do not). What a stream begins with is left out of it: one that was
     cut begins with frames whose references are gone.
 
     Parameters
@@ -124,7 +124,8 @@ class VideoFrames:
         self.places: list[str] = []
         self._packets = 0
         self._ends = {"video": 0.0, "file": 0.0}  # seconds
-        self._is_begun = False
+        self._is_begun, self._is_interrupted = False, False
+        self._frame_seconds = float(1 / (stream.average_rate or stream.guessed_rate or 25))
         self._first_error: Exception | None = None
 
     def frames(
@@ -145,6 +146,10 @@ class VideoFrames:
                 self._is_begun = self._is_begun or not frame.is_corrupt
                 if frame.is_corrupt and self._is_begun:
                     self._note("a frame with errors")
+                yield frame
+                self.count += 1
+        if self._is_interrupted:
+            for frame in self.stream.codec_context.decode(None):  # what the decoder holds still
                 yield frame
                 self.count += 1
         self._check_end()
@@ -191,12 +196,13 @@ class VideoFrames:
                 return
             except av.FFmpegError as error:
                 self._note(f"reading stops ({error.strerror})")
+                self._is_interrupted = True
                 return
             self._watch(packet)
             yield packet
 
     def _watch(self, packet: "av.Packet") -> None:
-        if not packet.size:
+        if packet.pts is None and packet.dts is None and not packet.size:  # the end of a stream
             return
         is_ours = packet.stream is self.stream
         self._packets += is_ours
@@ -204,6 +210,7 @@ class VideoFrames:
             self._note(f"a damaged packet of {packet.stream.type}")
         if packet.pts is not None and packet.time_base:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            end += self._frame_seconds if is_ours and not packet.duration else 0
             for stream in ("video", "file")[not is_ours :]:
                 self._ends[stream] = max(self._ends[stream], end)
 
@@ -222,17 +229,24 @@ class VideoFrames:
     def _check_end(self) -> None:
         if not self._is_begun and self._first_error is not None:
             raise self._first_error
-        name = self.container.format.name
-        expected = self.stream.frames - 1 if name == "avi" else len(self.stream.index_entries)
-        if name in _INDEXED_CONTAINERS and self._packets < expected:
+        name, expected = self.container.format.name, len(self.stream.index_entries)
+        if name == _INDEXED_CONTAINER and self._packets < expected:
             self._note(f"it holds {self._packets} of {expected} packets of video")
         elif name in _TIMED_CONTAINERS:
-            whole = (self.container.duration or 0) / 1_000_000  # counted from 0, whenever a stream begins
-            lengths = {"file": whole, "video": tagged_duration(self.stream.metadata)}
-            for what, length in lengths.items():
-                if self._ends[what] < length - _END_TOLERANCE:
+            tolerance = max(_END_TOLERANCE, _FRAME_TOLERANCE * self._frame_seconds)
+            for what, length in self._promised_lengths(name).items():
+                if self._ends[what] < length - tolerance:
                     self._note(f"its {what} ends at {self._ends[what]:.2f} s of {length:.2f} s")
                     return
+
+    def _promised_lengths(self, container: str) -> dict[str, float]:
+        """Seconds that the header tells of, counted from 0 whenever a stream begins."""
+        if container == "avi":  # it may leave out frames that did not change
+            return {"video": self.stream.frames * self._frame_seconds}
+        return {
+            "file": (self.container.duration or 0) / 1_000_000,
+            "video": tagged_duration(self.stream.metadata),
+        }
 
     def _note(self, what: str) -> None:
         place = f"{what} after frame {self.count} ({self._ends['video']:.2f} s)"
