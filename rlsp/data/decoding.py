@@ -88,8 +88,8 @@ class VideoFrames:
 
     FFmpeg passes over what it cannot read, and calls a file that breaks off an end. Found are packets that cannot be
     read or decoded, frames that a decoder had to patch (H.264, MPEG-2, MPEG-4 and others tell, HEVC and MJPEG do not),
-    and fewer frames or less time than the header tells of (Y4M, Ogg, transport and bare streams do not). What a stream begins with is left out of it: one that was
-    cut begins with frames whose references are gone.
+    and fewer frames or less time than the header tells of (those of Y4M, Ogg, transport and bare streams do not). What
+    a stream begins with is left out of it: one that was cut begins with frames whose references are gone.
 
     Parameters
     ----------
